@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from costkit.errors import ConfigurationError
@@ -73,14 +73,16 @@ def use(scope: Scope) -> Iterator[Scope]:
         _current.reset(token)
 
 
-def from_metadata(metadata: Mapping[str, object] | None) -> Scope | None:
+def from_metadata(metadata: Mapping[str, object] | None, *, base: Scope | None = None) -> Scope | None:
     """Read a scope from flat metadata such as LangChain's ``RunnableConfig.metadata``.
 
     Args:
         metadata: A mapping whose keys ``costkit_tenant``, ``costkit_user`` and so on name the fields of ``Scope``.
+        base: The scope whose fields hold where the metadata names none, so that metadata with a user alone does not
+            lose the tenant.
 
     Returns:
-        The scope, or None if no such key is there.
+        The scope, or ``base`` if no such key is there.
 
     Raises:
         ConfigurationError: A key starts with ``costkit_`` but names no field of ``Scope``, or a value is wrong.
@@ -89,5 +91,7 @@ def from_metadata(metadata: Mapping[str, object] | None) -> Scope | None:
     known = {field.name for field in fields(Scope)}
     unknown = sorted(set(given) - known)
     if unknown:
-        raise ConfigurationError(f"metadata key {METADATA_PREFIX + unknown[0]!r} is no field of Scope; use one of {sorted(known)}")
-    return Scope(**given) if given else None  # type: ignore[arg-type]
+        raise ConfigurationError(
+            f"metadata key {METADATA_PREFIX + unknown[0]!r} is no field of Scope; use one of {sorted(known)}"
+        )
+    return replace(base or Scope(), **given) if given else base  # type: ignore[arg-type]

@@ -55,6 +55,7 @@ class Ticket:
     read_at: float
     scope: Scope
     run_id: str | None = None
+    exact_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +155,7 @@ class ResponseCache:
         inputs: Mapping[str, object] | None = None,
         scope: Scope | None = None,
         run_id: str | None = None,
+        exact_only: bool = False,
     ) -> Lookup:
         """Decide whether an earlier answer serves ``question``.
 
@@ -162,6 +164,7 @@ class ResponseCache:
             inputs: All other input of the call, as plain JSON values; part of the identity.
             scope: Who asks. Default: the scope in force.
             run_id: Groups this decision with the other events of the question.
+            exact_only: True serves and keeps the question word for word only, without an embedding.
 
         Returns:
             The decision. It never raises for a broken store.
@@ -169,7 +172,7 @@ class ResponseCache:
         began = time.perf_counter()
         scope = scope or current() or Scope()
         try:
-            found = self._decide(question, inputs or {}, scope, run_id)
+            found = self._decide(question, inputs or {}, scope, run_id, exact_only=exact_only)
         except (ConfigurationError, StoreError) as error:
             self._tell(f"the cache stands aside: {error}")
             found = Lookup(kind="bypass", reason=str(error))
@@ -179,6 +182,40 @@ class ResponseCache:
         self._recorder.record(self._event(found, scope, time.perf_counter() - began, run_id))
         return found
 
+    def bypass(self, reason: str, *, scope: Scope | None = None, run_id: str | None = None) -> Lookup:
+        """Book that the caller stands aside from the cache for one question, and log the reason once.
+
+        Args:
+            reason: Why, in one sentence.
+            scope: Who asks. Default: the scope in force.
+            run_id: Groups this decision with the other events of the question.
+        """
+        self._tell(f"the cache stands aside: {reason}")
+        found = Lookup(kind="bypass", reason=reason)
+        self._recorder.record(self._event(found, scope or current() or Scope(), 0.0, run_id))
+        return found
+
+    def ticket(
+        self,
+        question: str,
+        *,
+        inputs: Mapping[str, object] | None = None,
+        scope: Scope | None = None,
+        exact_only: bool = False,
+    ) -> Ticket | None:
+        """Return what ``store`` needs for a question that was answered without a look-up here.
+
+        Frameworks whose look-up and store are separate calls come through this door. The arguments are those of
+        ``lookup``; None means that the cache stands aside for them.
+        """
+        try:
+            made = self._ticket(question, inputs or {}, scope or current() or Scope(), None, exact_only=exact_only)
+            made.identity.key  # noqa: B018  raises where an input has no JSON form
+        except ConfigurationError as error:
+            self._tell(f"the cache stands aside: {error}")
+            return None
+        return made
+
     async def alookup(
         self,
         question: str,
@@ -186,9 +223,12 @@ class ResponseCache:
         inputs: Mapping[str, object] | None = None,
         scope: Scope | None = None,
         run_id: str | None = None,
+        exact_only: bool = False,
     ) -> Lookup:
         """Do what ``lookup`` does, in a thread."""
-        return await asyncio.to_thread(self.lookup, question, inputs=inputs, scope=scope, run_id=run_id)
+        return await asyncio.to_thread(
+            self.lookup, question, inputs=inputs, scope=scope, run_id=run_id, exact_only=exact_only
+        )
 
     def store(
         self,
@@ -262,24 +302,39 @@ class ResponseCache:
         """Flush and release the store."""
         self._index.close()
 
-    def _decide(self, question: str, inputs: Mapping[str, object], scope: Scope, run_id: str | None) -> Lookup:
+    def _decide(
+        self, question: str, inputs: Mapping[str, object], scope: Scope, run_id: str | None, *, exact_only: bool
+    ) -> Lookup:
+        ticket = self._ticket(question, inputs, scope, run_id, exact_only=exact_only)
+        exact = self._exact(ticket)
+        if exact is not None:
+            return exact
+        if exact_only:
+            return Lookup(kind="miss", reason="not answered word for word before", ticket=ticket)
+        vector = self._embedder.embed([question])[0].tolist()
+        return self._nearest(replace(ticket, vector=vector))
+
+    def _ticket(
+        self, question: str, inputs: Mapping[str, object], scope: Scope, run_id: str | None, *, exact_only: bool
+    ) -> Ticket:
         if not question.strip():
-            return Lookup(kind="bypass", reason="the question is empty")
+            raise ConfigurationError("the question is empty")
         if scope.tenant is None:
             if self.require_tenant:
-                return Lookup(kind="bypass", reason="require_tenant is set and the scope names no tenant")
+                raise ConfigurationError("require_tenant is set and the scope names no tenant")
             self._tell("no tenant in scope: answers are kept under one private tenant; set costkit.Scope(tenant=...)")
         identity = Identity(
             tenant=scope.tenant or PRIVATE_TENANT, version=self.version, embedder=self._embedder.name, inputs=inputs
         )
-        ticket = Ticket(
-            identity=identity, question=question, vector=None, read_at=self._clock(), scope=scope, run_id=run_id
+        return Ticket(
+            identity=identity,
+            question=question,
+            vector=None,
+            read_at=self._clock(),
+            scope=scope,
+            run_id=run_id,
+            exact_only=exact_only,
         )
-        exact = self._exact(ticket)
-        if exact is not None:
-            return exact
-        vector = self._embedder.embed([question])[0].tolist()
-        return self._nearest(replace(ticket, vector=vector))
 
     def _exact(self, ticket: Ticket) -> Lookup | None:
         entry_id = ticket.identity.entry_id(normalise_question(ticket.question))
@@ -354,7 +409,9 @@ class ResponseCache:
             "usage": vars(usage),
             "cost_nano_usd": cost_nano_usd,
         }
-        vector = ticket.vector if ticket.vector is not None else self._embedder.embed([ticket.question])[0].tolist()
+        vector = ticket.vector
+        if vector is None and not ticket.exact_only:
+            vector = self._embedder.embed([ticket.question])[0].tolist()
         self._index.upsert(entry_id, payload, vector)
         return entry_id
 
