@@ -95,6 +95,24 @@ class Lookup:
         """True if an answer is served."""
         return self.answer is not None
 
+    @property
+    def mark(self) -> dict[str, object]:
+        """What a user sees of the decision, as plain values that adapters write on an answer."""
+        return {
+            "part": "cache",
+            "decision": "hit" if self.hit else self.kind,
+            "kind": self.kind,
+            "reason": self.reason,
+            "score": self.score,
+            "bound": self.bound,
+            "age_seconds": self.age_seconds,
+            "entry_id": self.entry_id,
+            "matched_question": self.matched_question,
+            "documents": [item.document_id for item in self.evidence],
+            "saved_tokens": self.saved.input_tokens + self.saved.output_tokens,
+            "saved_nano_usd": self.saved_nano_usd,
+        }
+
 
 class ResponseCache:
     """Semantic response cache with one fixed threshold, exact match first.
