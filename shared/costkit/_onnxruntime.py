@@ -1,0 +1,25 @@
+"""How costkit runs onnxruntime inside somebody else's process: without its telemetry and on a bounded set of threads."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["disable_telemetry", "session_threads"]
+
+_MOST_THREADS = 4
+
+
+def disable_telemetry() -> None:
+    """Keep onnxruntime from sending usage data; call it before the first import of onnxruntime, fastembed or flashrank.
+
+    From release 1.29 on a thread that starts at import sends it on Linux and macOS too, and a worker process forked
+    after the import hangs at its exit (https://github.com/zilliztech/memsearch/pull/749). A user who wants it sets
+    ``ORT_DISABLE_TELEMETRY=0``.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def session_threads() -> int:
+    """Return the threads for one session: the usable cores, at most 4, so that the application keeps some."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _MOST_THREADS)
