@@ -1,0 +1,31 @@
+"""costkit for LangChain: drop-in parts that make a RAG chain cheap without making it worse.
+
+Each part is one line around what you have: ``cached(chain)``, ``CostkitRetriever(retriever)``,
+``CacheBreakpointPromptTemplate.from_prompt(prompt)``, ``CostkitRouterChatModel([haiku, opus])`` and
+``CostkitUsageHandler()``. Agent middleware stands in ``langchain_costkit.middleware``, behind the extra ``agents``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_costkit.cache import CachedRunnable as CachedRunnable
+    from langchain_costkit.cache import cached as cached
+    from langchain_costkit.llm_cache import CostkitSemanticCache as CostkitSemanticCache
+
+__all__ = ["CachedRunnable", "CostkitSemanticCache", "cached"]
+
+_HOMES = {
+    "CachedRunnable": "langchain_costkit.cache",
+    "CostkitSemanticCache": "langchain_costkit.cache",
+    "cached": "langchain_costkit.cache",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

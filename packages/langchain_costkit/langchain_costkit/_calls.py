@@ -1,0 +1,212 @@
+"""What a model call was billed for, read from LangChain's callbacks in one place."""
+
+# ruff: noqa: ARG002  LangChain calls these methods by its own signatures.
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from costkit.ledger.usage import Usage
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+
+from langchain_costkit._encoding import is_unfinished
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A model call under way.
+
+    Attributes:
+        model: The model that was asked for, if the caller says.
+        one_hour: The prompt marks cache breakpoints of one hour.
+        root: The run that the call belongs to.
+        metadata: The call's metadata.
+        began: Reading of ``time.perf_counter``.
+    """
+
+    model: str | None
+    one_hour: bool
+    root: UUID
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Billed:
+    """How a model call ended.
+
+    Attributes:
+        model: The model as the provider names it, or as asked for.
+        usage: Tokens, or None where the provider did not say.
+        replayed: The answer came from a LangChain cache: nothing was paid.
+        unfinished: The model was cut short or declined.
+        mark: What a costkit part wrote on the message.
+    """
+
+    model: str | None
+    usage: Usage | None
+    replayed: bool = False
+    unfinished: bool = False
+    mark: Mapping[str, object] = field(default_factory=dict)
+
+
+class ModelCallHandler(BaseCallbackHandler):
+    """Pairs the start of each model call with its end; subclasses say what to do with a finished call."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self._started: dict[UUID, Started] = {}
+        self._roots: dict[UUID, UUID] = {}
+
+    def call_ended(self, started: Started, billed: Billed) -> None:
+        """Take note of a call that returned."""
+
+    def call_failed(self, started: Started, billed: Billed, error: BaseException) -> None:
+        """Take note of a call that raised or was abandoned; tokens that are known by then stand in ``billed``."""
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: dict[str, Any],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Remember which run a nested run belongs to."""
+        self._roots[run_id] = self._root(run_id, parent_run_id)
+
+    def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a run that ended."""
+        self._roots.pop(run_id, None)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a run that failed."""
+        self._roots.pop(run_id, None)
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a chat model call."""
+        params = kwargs.get("invocation_params") or {}
+        marked = [message.content for batch in messages for message in batch] + [params.get("tools"), params]
+        self._begin(run_id, parent_run_id, params, metadata or {}, one_hour=_marks_one_hour(marked))
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a text completion call."""
+        self._begin(run_id, parent_run_id, kwargs.get("invocation_params") or {}, metadata or {}, one_hour=False)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Pair the end of a call with its start."""
+        started = self._started.pop(run_id, None)
+        if started is not None:
+            self.call_ended(started, billed_for(response, started))
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Pair the failure of a call with its start."""
+        started = self._started.pop(run_id, None)
+        if started is not None:
+            response = kwargs.get("response")
+            billed = (
+                billed_for(response, started)
+                if isinstance(response, LLMResult)
+                else Billed(model=started.model, usage=None)
+            )
+            self.call_failed(started, billed, error)
+
+    def _begin(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        params: Mapping[str, object],
+        metadata: Mapping[str, object],
+        *,
+        one_hour: bool,
+    ) -> None:
+        names = (params.get("model"), params.get("model_name"), metadata.get("ls_model_name"))
+        self._started[run_id] = Started(
+            model=next((name for name in names if isinstance(name, str)), None),
+            one_hour=one_hour,
+            root=self._root(run_id, parent_run_id),
+            metadata=metadata,
+        )
+
+    def _root(self, run_id: UUID, parent_run_id: UUID | None) -> UUID:
+        return run_id if parent_run_id is None else self._roots.get(parent_run_id, parent_run_id)
+
+
+def billed_for(response: LLMResult, started: Started) -> Billed:
+    """Read what a call was billed for; LangChain spreads it over message, result and request."""
+    messages = [batch[0].message for batch in response.generations if batch and isinstance(batch[0], ChatGeneration)]
+    answers = [message for message in messages if isinstance(message, AIMessage)]
+    usages = [usage for answer in answers if (usage := _usage_of(answer, one_hour=started.one_hour)) is not None]
+    output = response.llm_output or {}
+    facts = answers[0].response_metadata if answers else {}
+    names = (facts.get("model_name"), facts.get("model"), output.get("model_name"), output.get("model"), started.model)
+    mark = facts.get("costkit")
+    return Billed(
+        model=next((name for name in names if isinstance(name, str) and name), None),
+        usage=sum(usages[1:], usages[0]) if usages else _usage_of_result(output),
+        replayed=any("total_cost" in (answer.usage_metadata or {}) for answer in answers),
+        unfinished=any(is_unfinished(answer) for answer in answers),
+        mark=mark if isinstance(mark, Mapping) else {},
+    )
+
+
+def _usage_of(answer: AIMessage, *, one_hour: bool) -> Usage | None:
+    raw = answer.response_metadata.get("usage")
+    if isinstance(raw, Mapping) and "cache_read_input_tokens" in raw:
+        return Usage.from_anthropic(raw)
+    if answer.usage_metadata is None:
+        return None
+    usage = Usage.from_langchain(answer.usage_metadata)  # a TypedDict is a mapping
+    details = answer.usage_metadata.get("input_token_details") or {}
+    if one_hour and "ephemeral_5m_input_tokens" not in details:
+        # A stream's usage lacks the split of cache writes by lifetime; the request's own marks tell it. With marks
+        # of both kinds all writes count as the dearer one.
+        return replace(usage, cache_write_5m_tokens=0, cache_write_1h_tokens=usage.cache_write_tokens)
+    return usage
+
+
+def _usage_of_result(output: Mapping[str, object]) -> Usage | None:
+    counts = output.get("token_usage") or output.get("usage")
+    if not isinstance(counts, Mapping) or not isinstance(counts.get("prompt_tokens"), int):
+        return None
+    return Usage(uncached_input_tokens=counts["prompt_tokens"], output_tokens=counts.get("completion_tokens") or 0)
+
+
+def _marks_one_hour(contents: Sequence[object]) -> bool:
+    return any(mark.get("ttl") == "1h" for content in contents for mark in _marks(content))
+
+
+def _marks(content: object) -> Iterator[Mapping[str, object]]:
+    blocks = content if isinstance(content, list) else [content]
+    for block in blocks:
+        mark = block.get("cache_control") if isinstance(block, Mapping) else None
+        if isinstance(mark, Mapping):
+            yield mark

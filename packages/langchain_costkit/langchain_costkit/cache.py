@@ -1,0 +1,315 @@
+"""The response cache in LangChain, at question level: ``chain = cached(chain, version="support-3")``."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Generic, Literal, cast
+
+from costkit.cache import Lookup, ResponseCache
+from costkit.cache.identity import canonical_json
+from costkit.errors import ConfigurationError, DataError
+from costkit.scope import use
+from langchain_core.callbacks import CallbackManagerForChainRun, adispatch_custom_event, dispatch_custom_event
+from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun
+from langchain_core.load import dumpd
+from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables.config import merge_configs
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.schema import StreamEvent
+from langchain_core.runnables.utils import Input, Output
+
+from langchain_costkit._encoding import decode, encode, is_complete, marked, pieces, whole
+from langchain_costkit._question import asked_by, plain
+from langchain_costkit._scoped import ain_scope, in_scope, scope_of
+from langchain_costkit._witness import Witness
+from langchain_costkit.llm_cache import CostkitSemanticCache
+
+__all__ = ["CachedRunnable", "CostkitSemanticCache", "cached"]
+
+EVENT = "costkit_cache"
+# Changes whenever stored answers change their form, so that older ones are never read.
+_FORMAT = "langchain-1"
+
+_log = logging.getLogger("costkit.cache")
+
+
+def cached(
+    chain: Runnable[Input, Output],
+    *,
+    version: str | None = None,
+    question_key: str | None = None,
+    cache: ResponseCache | None = None,
+    require_tenant: bool = False,
+) -> CachedRunnable[Input, Output]:
+    """Put the response cache in front of any runnable.
+
+    A question that was answered before, in the same or nearly the same words and with all other input equal, gets
+    the earlier answer: the chain does not run. Answers rest on the documents that the chain's retrievers returned;
+    ``result.cache.invalidate(document_id)`` drops them. Without a retriever the time to live alone holds.
+
+    Args:
+        chain: The runnable. Text, messages, and dicts that hold the answer under ``answer`` are cached; other results
+            pass through.
+        version: Version of everything that shapes an answer: prompt, model, corpus. Default: the hash of the chain's
+            serialised graph, where that is complete.
+        question_key: The input's key that holds the question. Default: ``question``, ``input`` or ``query``, else the
+            last human message. All other input must be equal for a hit.
+        cache: Where answers live. Default: Qdrant Edge in ``.costkit/cache``.
+        require_tenant: True stands aside where the scope names no tenant. With ``cache`` it is set there.
+
+    Returns:
+        A runnable with the same input and output.
+
+    Raises:
+        ConfigurationError: The chain has no complete serialised form and neither ``version`` nor ``cache`` is given.
+        StoreLockedError: Another process holds the folder of the default cache.
+    """
+    if cache is not None and require_tenant and not cache.require_tenant:
+        raise ConfigurationError(
+            "require_tenant=True has no effect on a given cache; use ResponseCache(require_tenant=True)"
+        )
+    known = version or fingerprint(chain)
+    if cache is None:
+        if known is None:
+            raise ConfigurationError(
+                f"version={version!r}: this {type(chain).__name__} has no complete serialised form to tell its answers "
+                "apart by; give version='support-1' and change it with every change of prompt, model or corpus"
+            )
+        cache = ResponseCache(version=known, require_tenant=require_tenant)
+    return CachedRunnable(chain, cache, version=known, question_key=question_key)
+
+
+def fingerprint(chain: Runnable[Any, Any]) -> str | None:
+    """Return a hash of a runnable's serialised graph, or None where a part of it has no serialised form."""
+    graph = dumpd(chain)
+    return None if _is_opaque(graph) else hashlib.sha256(canonical_json(graph).encode()).hexdigest()
+
+
+def _is_opaque(node: object) -> bool:
+    if isinstance(node, Mapping):
+        return node.get("type") == "not_implemented" or any(_is_opaque(value) for value in node.values())
+    return isinstance(node, list) and any(_is_opaque(value) for value in node)
+
+
+class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
+    """A runnable behind the response cache; make one with ``cached``.
+
+    Each decision is dispatched as the custom event ``costkit_cache`` and booked in the ledger; an answer that is a
+    message says in ``response_metadata["costkit"]`` that it was served.
+
+    Args:
+        chain: The runnable that answers.
+        cache: Where answers live.
+        version: Told apart from other chains on the same cache.
+        question_key: The input's key that holds the question.
+    """
+
+    def __init__(
+        self,
+        chain: Runnable[Input, Output],
+        cache: ResponseCache,
+        *,
+        version: str | None = None,
+        question_key: str | None = None,
+    ) -> None:
+        self.chain = chain
+        self.cache = cache
+        self._version = version
+        self._question_key = question_key
+
+    @property
+    def InputType(self) -> type[Input]:  # noqa: N802  LangChain's name
+        """The chain's input type."""
+        return self.chain.InputType
+
+    @property
+    def OutputType(self) -> type[Output]:  # noqa: N802  LangChain's name
+        """The chain's output type."""
+        return self.chain.OutputType
+
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        """Return the chain's graph."""
+        return self.chain.get_graph(config)
+
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
+        """Serve an earlier answer, else run the chain and keep its answer."""
+        with use(scope_of(config)):
+            return self._call_with_config(self._invoke, input, config, **kwargs)
+
+    async def ainvoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
+        """Do what ``invoke`` does, without blocking."""
+        with use(scope_of(config)):
+            return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+
+    def stream(
+        self,
+        input: Input,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any | None,
+    ) -> Iterator[Output]:
+        """Stream an earlier answer in pieces, else the chain's own chunks; the answer is kept once it is complete."""
+        config = ensure_config(config)
+        chunks = self._transform_stream_with_config(iter([input]), self._stream, config, **kwargs)
+        return in_scope(chunks, scope_of(config))
+
+    def astream(
+        self,
+        input: Input,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any | None,
+    ) -> AsyncIterator[Output]:
+        """Do what ``stream`` does, without blocking."""
+        config = ensure_config(config)
+        chunks = self._atransform_stream_with_config(_alone(input), self._astream, config, **kwargs)
+        return ain_scope(chunks, scope_of(config))
+
+    def astream_events(  # type: ignore[override]  # its overload v3 returns no stream
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2"] = "v2",
+        **kwargs: Any,
+    ) -> AsyncIterator[StreamEvent]:
+        """Stream the events of the chain, with the scope of this call."""
+        config = ensure_config(config)
+        return ain_scope(super().astream_events(input, config, version=version, **kwargs), scope_of(config))
+
+    def _invoke(
+        self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Output:
+        found, answer = self._look_up(value, kwargs, _group(run_manager))
+        dispatch_custom_event(EVENT, _mark(found), config=config)
+        if found.hit:
+            return cast("Output", answer)
+        witness = Witness()
+        answer = self.chain.invoke(value, merge_configs(config, {"callbacks": [witness]}), **kwargs)
+        self._keep(found, answer, witness)
+        return answer
+
+    async def _ainvoke(
+        self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Output:
+        found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
+        await adispatch_custom_event(EVENT, _mark(found), config=config)
+        if found.hit:
+            return cast("Output", answer)
+        witness = Witness()
+        answer = await self.chain.ainvoke(value, merge_configs(config, {"callbacks": [witness]}), **kwargs)
+        await asyncio.to_thread(self._keep, found, answer, witness)
+        return answer
+
+    def _stream(
+        self,
+        values: Iterator[Input],
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Iterator[Output]:
+        value = next(values)
+        found, answer = self._look_up(value, kwargs, _group(run_manager))
+        dispatch_custom_event(EVENT, _mark(found), config=config)
+        if found.hit:
+            yield from cast("Iterator[Output]", pieces(answer))
+            return
+        witness = Witness()
+        total = _Sum()
+        for chunk in self.chain.stream(value, merge_configs(config, {"callbacks": [witness]}), **kwargs):
+            total.add(chunk)
+            yield chunk
+        self._keep(found, total.answer, witness)
+
+    async def _astream(
+        self,
+        values: AsyncIterator[Input],
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Output]:
+        value = await anext(values)
+        found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
+        await adispatch_custom_event(EVENT, _mark(found), config=config)
+        if found.hit:
+            for piece in pieces(answer):
+                yield cast("Output", piece)
+            return
+        witness = Witness()
+        total = _Sum()
+        async for chunk in self.chain.astream(value, merge_configs(config, {"callbacks": [witness]}), **kwargs):
+            total.add(chunk)
+            yield chunk
+        await asyncio.to_thread(self._keep, found, total.answer, witness)
+
+    def _look_up(self, value: object, options: Mapping[str, object], run_id: str) -> tuple[Lookup, object]:
+        """Return the decision and, for a hit, the answer in its own type."""
+        try:
+            asked = asked_by(value, question_key=self._question_key)
+        except ConfigurationError as error:
+            return self.cache.bypass(str(error), run_id=run_id), None
+        inputs = {"form": _FORMAT, "chain": self._version, "input": asked.inputs, "options": plain(options)}
+        found = self.cache.lookup(asked.question, inputs=inputs, run_id=run_id)
+        if found.answer is None:
+            return found, None
+        try:
+            return found, marked(decode(found.answer), _mark(found))
+        except (ValueError, KeyError, TypeError) as error:
+            return self.cache.bypass(f"a kept answer cannot be read: {error!r}", run_id=run_id), None
+
+    def _keep(self, found: Lookup, answer: object, witness: Witness) -> None:
+        if found.ticket is None or not witness.complete or not is_complete(answer):
+            return
+        try:
+            text = encode(answer)
+        except DataError as error:
+            _log.info("an answer was not cached: %s", error)
+            return
+        self.cache.store(
+            found.ticket, text, evidence=witness.evidence, usage=witness.usage, cost_nano_usd=witness.cost_nano_usd
+        )
+
+
+class _Sum:
+    """The sum of a stream's chunks, or None where chunks do not add up."""
+
+    def __init__(self) -> None:
+        self._total: Any = None
+        self._adds = True
+
+    def add(self, chunk: object) -> None:
+        try:
+            self._total = chunk if self._total is None else self._total + chunk
+        except TypeError:
+            self._adds = False
+
+    @property
+    def answer(self) -> object:
+        return whole(self._total) if self._adds else None
+
+
+def _mark(found: Lookup) -> dict[str, object]:
+    """Return what a user sees of a decision."""
+    return {
+        "part": "cache",
+        "decision": "hit" if found.hit else found.kind,
+        "kind": found.kind,
+        "reason": found.reason,
+        "score": found.score,
+        "age_seconds": found.age_seconds,
+        "entry_id": found.entry_id,
+        "matched_question": found.matched_question,
+        "documents": [item.document_id for item in found.evidence],
+        "saved_tokens": found.saved.input_tokens + found.saved.output_tokens,
+        "saved_nano_usd": found.saved_nano_usd,
+    }
+
+
+def _group(run_manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> str:
+    """Return the id that groups the events of one question: the run around this one, if there is one."""
+    return str(run_manager.parent_run_id or run_manager.run_id)
+
+
+async def _alone(value: Input) -> AsyncIterator[Input]:
+    yield value
