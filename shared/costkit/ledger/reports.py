@@ -1,0 +1,174 @@
+"""Reports: what was spent and saved, by tenant, user, feature, model, tier or any of the ledger's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Select, case, func, select
+
+from costkit.errors import ConfigurationError
+from costkit.ledger.store import EVENTS, Ledger
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["GROUPINGS", "Report", "Row", "report"]
+
+GROUPINGS = (
+    "tenant",
+    "user",
+    "feature",
+    "purpose",
+    "endpoint",
+    "arm",
+    "model",
+    "tier",
+    "kind",
+    "part",
+    "decision",
+    "status",
+)
+
+NANO_PER_USD = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The sums of one group.
+
+    Attributes:
+        group: Value by grouping word; None where the event named none.
+        events: Number of events.
+        calls: Model calls among them.
+        failed: Events that failed.
+        hits: Questions answered from the response cache.
+        unpriced: Events whose cost nobody knows; they are not in ``cost_usd``.
+        cost_usd: Sum of all known costs.
+        saved_usd: Sum of what decisions saved, as far as it is known.
+    """
+
+    group: Mapping[str, str | None]
+    events: int
+    calls: int
+    failed: int
+    hits: int
+    unpriced: int
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    cost_usd: Decimal
+    saved_usd: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Rows by group, the dearest first."""
+
+    by: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> list[dict[str, object]]:
+        """Return the rows as plain values; money as a decimal string."""
+        return [
+            {**vars(row), "group": dict(row.group), "cost_usd": str(row.cost_usd), "saved_usd": str(row.saved_usd)}
+            for row in self.rows
+        ]
+
+    def table(self) -> Table:
+        """Return the report as a table for a terminal."""
+        from rich.table import Table
+
+        table = Table(title=f"Cost by {', '.join(self.by)}")
+        for name in self.by:
+            table.add_column(name)
+        for name in ("calls", "hits", "failed", "unpriced", "input", "cached", "output", "cost $", "saved $"):
+            table.add_column(name, justify="right")
+        for row in self.rows:
+            counts = (
+                row.calls,
+                row.hits,
+                row.failed,
+                row.unpriced,
+                row.input_tokens,
+                row.cache_read_tokens,
+                row.output_tokens,
+            )
+            table.add_row(
+                *(row.group[name] or "-" for name in self.by),
+                *(f"{count:,}" for count in counts),
+                f"{row.cost_usd:,.4f}",
+                f"{row.saved_usd:,.4f}",
+            )
+        return table
+
+
+def report(
+    ledger: Ledger,
+    *,
+    by: Sequence[str] = ("tenant", "model"),
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Report:
+    """Sum the ledger by group.
+
+    Args:
+        ledger: The ledger.
+        by: One or more of ``GROUPINGS``.
+        since: Earliest time, inclusive.
+        until: Latest time, exclusive.
+
+    Raises:
+        ConfigurationError: ``by`` is empty or names no grouping.
+    """
+    unknown = next((name for name in by if name not in GROUPINGS), None)
+    if unknown is not None or not by:
+        raise ConfigurationError(f"cannot group by {unknown!r}; choose from {', '.join(GROUPINGS)}")
+    with ledger.engine.connect() as connection:
+        found = connection.execute(_query(by, since, until)).mappings().all()
+    rows = [
+        Row(
+            group={name: one[f"by_{name}"] for name in by},
+            **{name: int(one[name] or 0) for name in _SUMS},
+            cost_usd=Decimal(int(one["cost"] or 0)) / NANO_PER_USD,
+            saved_usd=Decimal(int(one["saved"] or 0)) / NANO_PER_USD,
+        )
+        for one in found
+    ]
+    ordered = sorted(rows, key=lambda row: (-row.cost_usd, [row.group[name] or "" for name in by]))
+    return Report(by=tuple(by), rows=tuple(ordered))
+
+
+_COLUMNS = EVENTS.c
+_SUMS = {
+    "events": func.count(),
+    "calls": func.sum(case((_COLUMNS.kind == "model", 1), else_=0)),
+    "failed": func.sum(case((_COLUMNS.status == "failed", 1), else_=0)),
+    "hits": func.sum(case(((_COLUMNS.kind == "cache") & (_COLUMNS.decision == "hit"), 1), else_=0)),
+    "unpriced": func.sum(case((_COLUMNS.cost_nano_usd.is_(None), 1), else_=0)),
+    "input_tokens": func.sum(
+        _COLUMNS.uncached_input_tokens
+        + _COLUMNS.cache_read_tokens
+        + _COLUMNS.cache_write_5m_tokens
+        + _COLUMNS.cache_write_1h_tokens
+    ),
+    "cache_read_tokens": func.sum(_COLUMNS.cache_read_tokens),
+    "cache_write_tokens": func.sum(_COLUMNS.cache_write_5m_tokens + _COLUMNS.cache_write_1h_tokens),
+    "output_tokens": func.sum(_COLUMNS.output_tokens),
+}
+
+
+def _query(by: Sequence[str], since: datetime | None, until: datetime | None) -> Select[tuple[object, ...]]:
+    groups = [_COLUMNS[name].label(f"by_{name}") for name in by]
+    sums = [sum_.label(name) for name, sum_ in _SUMS.items()]
+    money = [func.sum(_COLUMNS.cost_nano_usd).label("cost"), func.sum(_COLUMNS.saved_nano_usd).label("saved")]
+    query: Select[tuple[object, ...]] = select(*groups, *sums, *money).group_by(*(_COLUMNS[name] for name in by))
+    if since is not None:
+        query = query.where(_COLUMNS.at >= since.astimezone(UTC))
+    if until is not None:
+        query = query.where(_COLUMNS.at < until.astimezone(UTC))
+    return query
