@@ -7,11 +7,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from costkit.cache import EdgeIndex, ResponseCache
-from costkit.testing import HashEmbedder, ListRecorder
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+
+from costkit.cache import EdgeIndex, ResponseCache
+from costkit.testing import HashEmbedder, ListRecorder
 
 DOCUMENTS = [
     Document(

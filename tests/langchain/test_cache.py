@@ -7,10 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from costkit import ConfigurationError, Scope
-from costkit.cache import EdgeIndex, ResponseCache
-from costkit.scope import use
-from costkit.testing import HashEmbedder, ListRecorder
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel, GenericFakeChatModel
@@ -19,6 +15,11 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnablePassthrough
+
+from costkit import ConfigurationError, Scope
+from costkit.cache import EdgeIndex, ResponseCache
+from costkit.scope import use
+from costkit.testing import HashEmbedder, ListRecorder
 from langchain_costkit import cached
 
 QUESTION = "how long does a refund of my order take"
@@ -186,6 +187,7 @@ def test_an_opaque_chain_needs_a_version() -> None:
 
 def test_a_serialisable_chain_is_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
     from langchain_anthropic import ChatAnthropic
+
     from langchain_costkit.cache import fingerprint
 
     monkeypatch.setenv("ANTHROPIC_API_KEY", "not-a-key")

@@ -6,15 +6,16 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import pytest
-from costkit import Scope
-from costkit.cache import ResponseCache
-from costkit.scope import use
 from langchain_core.caches import BaseCache
 from langchain_core.language_models import FakeListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration, Generation
-from langchain_costkit import CostkitSemanticCache
 from langchain_tests.integration_tests import AsyncCacheTestSuite, SyncCacheTestSuite
+
+from costkit import Scope
+from costkit.cache import ResponseCache
+from costkit.scope import use
+from langchain_costkit import CostkitSemanticCache
 
 QUESTION = "how long does a refund of my order take"
 SAME_WORDS = "a refund of my order take how long does"

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from langchain_costkit.cache import CachedRunnable as CachedRunnable
     from langchain_costkit.cache import cached as cached
+    from langchain_costkit.ledger import CostkitUsageHandler as CostkitUsageHandler
     from langchain_costkit.llm_cache import CostkitSemanticCache as CostkitSemanticCache
 
-__all__ = ["CachedRunnable", "CostkitSemanticCache", "cached"]
+__all__ = ["CachedRunnable", "CostkitSemanticCache", "CostkitUsageHandler", "cached"]
 
 _HOMES = {
     "CachedRunnable": "langchain_costkit.cache",
     "CostkitSemanticCache": "langchain_costkit.cache",
+    "CostkitUsageHandler": "langchain_costkit.ledger",
     "cached": "langchain_costkit.cache",
 }
 

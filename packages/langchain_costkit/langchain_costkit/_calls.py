@@ -4,18 +4,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from costkit.ledger.usage import Usage
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
+from costkit.errors import ConfigurationError
+from costkit.ledger.usage import Usage
+from costkit.scope import Scope, current, from_metadata
 from langchain_costkit._encoding import is_unfinished
+
+_log = logging.getLogger("costkit.ledger")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +31,14 @@ class Started:
         model: The model that was asked for, if the caller says.
         one_hour: The prompt marks cache breakpoints of one hour.
         root: The run that the call belongs to.
-        metadata: The call's metadata.
+        scope: Who it is for.
         began: Reading of ``time.perf_counter``.
     """
 
     model: str | None
     one_hour: bool
     root: UUID
-    metadata: Mapping[str, object] = field(default_factory=dict)
+    scope: Scope = field(default_factory=Scope)
     began: float = field(default_factory=time.perf_counter)
 
 
@@ -65,10 +70,10 @@ class ModelCallHandler(BaseCallbackHandler):
         self._started: dict[UUID, Started] = {}
         self._roots: dict[UUID, UUID] = {}
 
-    def call_ended(self, started: Started, billed: Billed) -> None:
+    def call_ended(self, run_id: UUID, started: Started, billed: Billed) -> None:
         """Take note of a call that returned."""
 
-    def call_failed(self, started: Started, billed: Billed, error: BaseException) -> None:
+    def call_failed(self, run_id: UUID, started: Started, billed: Billed, error: BaseException) -> None:
         """Take note of a call that raised or was abandoned; tokens that are known by then stand in ``billed``."""
 
     def on_chain_start(
@@ -125,7 +130,7 @@ class ModelCallHandler(BaseCallbackHandler):
         """Pair the end of a call with its start."""
         started = self._started.pop(run_id, None)
         if started is not None:
-            self.call_ended(started, billed_for(response, started))
+            self.call_ended(run_id, started, billed_for(response, started))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Pair the failure of a call with its start."""
@@ -137,7 +142,7 @@ class ModelCallHandler(BaseCallbackHandler):
                 if isinstance(response, LLMResult)
                 else Billed(model=started.model, usage=None)
             )
-            self.call_failed(started, billed, error)
+            self.call_failed(run_id, started, billed, error)
 
     def _begin(
         self,
@@ -153,11 +158,20 @@ class ModelCallHandler(BaseCallbackHandler):
             model=next((name for name in names if isinstance(name, str)), None),
             one_hour=one_hour,
             root=self._root(run_id, parent_run_id),
-            metadata=metadata,
+            scope=_scope(metadata),
         )
 
     def _root(self, run_id: UUID, parent_run_id: UUID | None) -> UUID:
         return run_id if parent_run_id is None else self._roots.get(parent_run_id, parent_run_id)
+
+
+def _scope(metadata: Mapping[str, object]) -> Scope:
+    try:
+        return from_metadata(metadata, base=current()) or Scope()
+    except ConfigurationError as error:
+        # An exception in a callback reaches nobody; the cost is still somebody's.
+        _log.warning("a model call is booked without the scope in its metadata: %s", error)
+        return current() or Scope()
 
 
 def billed_for(response: LLMResult, started: Started) -> Billed:

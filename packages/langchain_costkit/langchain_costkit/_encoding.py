@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from costkit.errors import DataError
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_to_dict, messages_from_dict
 from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables.utils import AddableDict
+
+from costkit.errors import DataError
 
 # Facts about one call to the provider, untrue of a replay.
 _OF_THE_CALL = ("id", "usage", "token_usage", "headers", "costkit")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from costkit.errors import ConfigurationError
 from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.prompt_values import PromptValue
+
+from costkit.errors import ConfigurationError
 
 QUESTION_KEYS = ("question", "input", "query")
 

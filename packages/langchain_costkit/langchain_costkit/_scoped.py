@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import TypeVar
 
-from costkit.scope import Scope, current, from_metadata, use
 from langchain_core.runnables import RunnableConfig, ensure_config
+
+from costkit.scope import Scope, current, from_metadata, use
 
 T = TypeVar("T")
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from langchain_core.documents import Document
+
 from costkit.cache import Evidence
 from costkit.ledger.usage import Usage
 from costkit.prices import default_book
-from langchain_core.documents import Document
-
 from langchain_costkit._calls import Billed, ModelCallHandler, Started
 
 # Metadata keys under which applications name the document that a chunk came from.
@@ -52,7 +52,7 @@ class Witness(ModelCallHandler):
                 # Several chunks share a source: no one hash is the source's.
                 self._hashes[name] = digest if self._hashes.get(name, digest) == digest else None
 
-    def call_ended(self, started: Started, billed: Billed) -> None:
+    def call_ended(self, run_id: UUID, started: Started, billed: Billed) -> None:
         """Add up a model call."""
         self.complete = self.complete and not billed.unfinished
         if billed.replayed:

@@ -8,10 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Generic, Literal, cast
 
-from costkit.cache import Lookup, ResponseCache
-from costkit.cache.identity import canonical_json
-from costkit.errors import ConfigurationError, DataError
-from costkit.scope import use
 from langchain_core.callbacks import CallbackManagerForChainRun, adispatch_custom_event, dispatch_custom_event
 from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun
 from langchain_core.load import dumpd
@@ -21,6 +17,10 @@ from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.schema import StreamEvent
 from langchain_core.runnables.utils import Input, Output
 
+from costkit.cache import Lookup, ResponseCache
+from costkit.cache.identity import canonical_json
+from costkit.errors import ConfigurationError, DataError
+from costkit.scope import use
 from langchain_costkit._encoding import decode, encode, is_complete, marked, pieces, whole
 from langchain_costkit._question import asked_by, plain
 from langchain_costkit._scoped import ain_scope, in_scope, scope_of

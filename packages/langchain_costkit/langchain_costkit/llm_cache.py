@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
+from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict
+from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+
 from costkit.cache import Evidence, ResponseCache
 from costkit.errors import ConfigurationError, DataError
 from costkit.ledger.usage import Usage
 from costkit.prices import default_book
 from costkit.tokens import default_counter
-from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
-from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict
-from langchain_core.outputs import ChatGeneration, Generation, LLMResult
-
 from langchain_costkit._calls import Started, billed_for
 from langchain_costkit._encoding import decode_generations, encode_generations, is_complete
 from langchain_costkit._question import last_human
