@@ -134,6 +134,7 @@ class Router:
 def _doubt(features: Features) -> str | None:
     """Return the first reason not to trust the cheapest tier, or None."""
     rules = {
+        "it holds no question": features.words == 0,
         "it asks to compare": features.comparison,
         "it asks for reasoning": features.reasoning,
         "it asks for a calculation": features.arithmetic,
