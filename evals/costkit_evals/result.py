@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from costkit.errors import DataError
-
 from costkit_evals.statistics import Difference, Estimate
 
 __all__ = [
@@ -330,4 +329,15 @@ def _place(one: Row | Comparison) -> tuple[str, str, str, str]:
 
 
 def _dump(content: object) -> str:
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_canonical(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _canonical(value: object) -> object:
+    """Write 2.0 as 2, so that a result with an int where a float may stand and its read-back copy give the same text."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _canonical(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(one) for one in value]
+    return value

@@ -1,0 +1,329 @@
+"""The report's plots, as SVG text to stand inside a page: no network, no script, the same bytes for the same figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from costkit_evals.result import SEGMENTS, Inflation, Row
+from costkit_evals.statistics import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+__all__ = [
+    "Point",
+    "context_waterfall",
+    "cost_quality",
+    "cost_steps",
+    "growth",
+    "inflation",
+    "segments",
+    "success_cost",
+]
+
+GREY, BLUE, GREEN, RED = "#7b8794", "#2f6db5", "#2e8b6f", "#c4512d"
+SEGMENT_COLOURS = dict(
+    zip(
+        SEGMENTS,
+        ("#9dbfe3", "#2f6db5", "#8f7ab8", "#e0a13a", "#b98b5e", "#5aa9a2", "#c4512d", "#8a9a3b", "#7b8794"),
+        strict=True,
+    )
+)
+TIER_COLOURS = {"all": GREY, "cached": GREEN, "cheap": "#e0a13a", "strong": BLUE}
+# Numbers stay text (small, searchable, in the page's own font); the page's style recolours them in dark mode.
+STYLE: dict[RcKeyType, object] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "costkit",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": "#3c4650",
+    "text.color": "#3c4650",
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "#3c4650",
+    "ytick.labelcolor": "#3c4650",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#7b879440",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One pipeline in the plane of cost (x) and quality (y)."""
+
+    label: str
+    cost: Estimate
+    quality: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bar:
+    """One bar of a waterfall, from ``start`` to ``end``; a drop where ``end`` is smaller."""
+
+    label: str
+    start: float
+    end: float
+    colour: str
+
+
+@mpl.rc_context(STYLE)
+def context_waterfall(naive: Row, ours: Row) -> str:
+    """Draw the context tokens per question: the naive context, what each stage leaves, and what is kept."""
+    before, kept = naive.tokens["context"].value, ours.tokens["context"].value
+    bars = [_Bar(label="naive: context", start=0.0, end=before, colour=GREY)]
+    if ours.context_stages:
+        first = ours.context_stages[0]
+        bars.append(_Bar(label=f"{ours.pipeline}: {first.name}", start=0.0, end=first.tokens, colour="#9dbfe3"))
+        left = first.tokens
+        for stage in ours.context_stages[1:]:
+            bars.append(_Bar(label=stage.name, start=left, end=stage.tokens, colour=RED))
+            left = stage.tokens
+    else:
+        bars.append(_Bar(label="taken out", start=before, end=kept, colour=RED))
+    bars.append(_Bar(label=f"{ours.pipeline}: kept", start=0.0, end=kept, colour=GREEN))
+    return _waterfall(bars, name="context", axis="context tokens per question", form="{:,.0f}")
+
+
+@mpl.rc_context(STYLE)
+def cost_steps(rows: Sequence[Row]) -> str:
+    """Draw the cost of 1000 questions from the first row to the last, one step for each row between."""
+    costs = [(row.pipeline, row.usd_per_question.value * 1000) for row in rows if row.usd_per_question]
+    bars = [_Bar(label=costs[0][0], start=0.0, end=costs[0][1], colour=GREY)]
+    for (_, before), (name, after) in pairwise(costs):
+        bars.append(_Bar(label=f"to {name}", start=before, end=after, colour=RED if after <= before else "#b98b5e"))
+    bars.append(_Bar(label=costs[-1][0], start=0.0, end=costs[-1][1], colour=GREEN))
+    return _waterfall(bars, name="steps", axis="US dollars per 1000 questions", form="${:,.2f}")
+
+
+@mpl.rc_context(STYLE)
+def segments(rows: Sequence[Row], *, dollars: bool) -> str:
+    """Draw stacked bars, one per row: input tokens, or dollars of everything, by segment."""
+    values = [_thousands(row.usd_by_segment) if dollars else dict(row.tokens_by_segment) for row in rows]
+    shown = [name for name in SEGMENTS if any(value.get(name, 0.0) > 0 for value in values)]
+    if not dollars:
+        shown = [name for name in shown if name not in {"output", "embedding", "rerank"}]
+    figure, axes = _axes(height=0.9 + 0.27 * len(rows))
+    left = [0.0] * len(rows)
+    for name in shown:
+        widths = [value.get(name, 0.0) for value in values]
+        axes.barh(range(len(rows)), widths, left=left, height=0.66, color=SEGMENT_COLOURS[name], label=_words(name))
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    for place, total in enumerate(left):
+        _value(axes, total, place, f"${total:,.2f}" if dollars else f"{total:,.0f}")
+    _rows(axes, [row.pipeline for row in rows], reach=max(left, default=0.0))
+    axes.set_xlabel("US dollars per 1000 questions" if dollars else "input tokens per question")
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handlelength=0.9, columnspacing=1.2)
+    return _svg(figure, "dollars" if dollars else "tokens")
+
+
+@mpl.rc_context(STYLE)
+def cost_quality(points: Sequence[Point], *, quality: str) -> str:
+    """Draw one point per pipeline with both intervals; labels stand beside the plot, so none can overlap."""
+    figure, axes = _axes(height=3.4)
+    for point in points:
+        axes.errorbar(
+            point.cost.value,
+            point.quality.value,
+            xerr=_arms(point.cost),
+            yerr=_arms(point.quality),
+            fmt="o",
+            markersize=5,
+            color=_emphasis(point.label),
+            ecolor="#7b879499",
+            elinewidth=1,
+        )
+    axes.grid(visible=True)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("US dollars per 1000 questions (lower is better)")
+    axes.set_ylabel(f"{quality} (higher is better)")
+    _margin_labels(axes, points)
+    return _svg(figure, f"plane-{quality.replace(' ', '-')}")
+
+
+@mpl.rc_context(STYLE)
+def inflation(value: Inflation, *, limit: float, run: str = "this run") -> str:
+    """Draw context tokens per question over the runs, with the baseline and the limit."""
+    earlier = value.history[-11:]
+    names = [*(f"{one.run}\n{one.created[:10]}" for one in earlier), run]
+    tokens = [*(one.tokens for one in earlier), value.tokens]
+    figure, axes = _axes(height=2.6)
+    colours = ["#9dbfe3"] * (len(tokens) - 1) + [BLUE]
+    axes.bar(range(len(tokens)), tokens, width=min(0.6, 0.12 * len(tokens) + 0.1), color=colours)
+    for place, count in enumerate(tokens):
+        axes.annotate(f"{count:,.0f}", (place, count), (0, 3), textcoords="offset points", ha="center", fontsize=8.5)
+    tops = list(tokens)
+    if value.baseline_tokens:
+        for height, style, text in ((1.0, "-", "baseline"), (limit, "--", f"limit ({limit:.2f} x)")):
+            axes.axhline(value.baseline_tokens * height, color=RED, linewidth=1, linestyle=style, label=text)
+        tops.append(value.baseline_tokens * limit)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
+    axes.set_ylim(0, max(tops) * 1.15 or 1)
+    axes.set_xlim(-0.7, len(tokens) - 0.3)
+    crowded = len(names) > 6
+    axes.set_xticks(range(len(names)), names, rotation=35 if crowded else 0, ha="right" if crowded else "center")
+    axes.set_ylabel("context tokens\nper question")
+    return _svg(figure, "inflation")
+
+
+@mpl.rc_context(STYLE)
+def success_cost(rows: Sequence[Row]) -> str:
+    """Draw the dollars per 1000 successful answers by tier, one group per row, with intervals."""
+    tiers = [tier for tier in TIER_COLOURS if any(row.usd_per_success.get(tier) for row in rows)]
+    figure, axes = _axes(height=1.0 + 0.2 * len(rows) * len(tiers))
+    thickness, reach = 0.8 / max(len(tiers), 1), 0.0
+    for order, tier in enumerate(tiers):
+        for place, row in enumerate(rows):
+            found = row.usd_per_success.get(tier)
+            if found is None:
+                continue
+            value, height = found.value * 1000, place + (order + 0.5) * thickness - 0.4
+            axes.barh(height, value, height=thickness * 0.85, color=TIER_COLOURS[tier])
+            axes.plot([found.low * 1000, found.high * 1000], [height, height], color="#3c4650", linewidth=1)
+            _value(axes, max(value, found.high * 1000), height, f"${value:,.2f}")
+            reach = max(reach, value, found.high * 1000)
+    for tier in tiers:
+        axes.barh(0, 0, color=TIER_COLOURS[tier], label="all answers" if tier == "all" else f"{tier} tier")
+    _rows(axes, [row.pipeline for row in rows], reach=reach)
+    axes.set_xlabel("US dollars per 1000 successful answers")
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handlelength=0.9)
+    return _svg(figure, "success")
+
+
+@mpl.rc_context(STYLE)
+def growth(rows: Sequence[Row]) -> str:
+    """Draw the mean prompt tokens by turn of a conversation, one line per row, labelled at its end."""
+    figure, axes = _axes(height=2.8)
+    ends = []
+    for row in rows:
+        turns = range(1, len(row.context_growth) + 1)
+        axes.plot(turns, row.context_growth, marker="o", markersize=4, color=_emphasis(row.pipeline))
+        ends.append((float(len(turns)), row.context_growth[-1], row.pipeline))
+    longest = max(len(row.context_growth) for row in rows)
+    axes.set_xticks(range(1, longest + 1))
+    axes.set_ylim(0, max(max(row.context_growth) for row in rows) * 1.08)
+    axes.grid(visible=True, axis="y")
+    axes.set_xlabel("turn of the conversation")
+    axes.set_ylabel("prompt tokens")
+    _beside(axes, _merged(axes, ends))
+    return _svg(figure, "growth")
+
+
+def _waterfall(bars: Sequence[_Bar], *, name: str, axis: str, form: str) -> str:
+    figure, axes = _axes(height=0.7 + 0.3 * len(bars))
+    for place, bar in enumerate(bars):
+        low, high = min(bar.start, bar.end), max(bar.start, bar.end)
+        axes.barh(place, high - low, left=low, height=0.66, color=bar.colour)
+        if place + 1 < len(bars):
+            axes.plot([bar.end, bar.end], [place - 0.33, place + 1.33], color=GREY, linewidth=0.6, linestyle=":")
+        change = bar.end - bar.start
+        sign = "" if bar.start == 0 else "\N{MINUS SIGN}" if change < 0 else "+"
+        _value(axes, high, place, sign + form.format(abs(change)))
+    _rows(axes, [bar.label for bar in bars], reach=max(max(bar.start, bar.end) for bar in bars))
+    axes.set_xlabel(axis)
+    return _svg(figure, name)
+
+
+def _margin_labels(axes: Axes, points: Sequence[Point]) -> None:
+    _beside(axes, _merged(axes, [(point.cost.value, point.quality.value, point.label) for point in points]))
+
+
+def _merged(axes: Axes, places: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Join the labels of points that fall onto one another, so that one label names them all."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    merged: list[tuple[float, float, str]] = []
+    for x, y, label in places:
+        for index, (other_x, other_y, others) in enumerate(merged):
+            if abs(x - other_x) < 0.015 * (right - left) and abs(y - other_y) < 0.015 * (top - bottom):
+                merged[index] = (other_x, other_y, f"{others}, {label}")
+                break
+        else:
+            merged.append((x, y, label))
+    return merged
+
+
+def _beside(axes: Axes, places: Sequence[tuple[float, float, str]]) -> None:
+    """Write labels in a column right of the plot, in order of height and apart, each with a thin line to its point."""
+    bottom, top = axes.get_ylim()
+    gap = 0.075
+    heights: list[float] = []
+    ordered = sorted(places, key=lambda one: (one[1], one[0]))
+    for _, y, _ in ordered:
+        wanted = (y - bottom) / (top - bottom)
+        heights.append(max(wanted, heights[-1] + gap) if heights else wanted)
+    surplus = max(0.0, heights[-1] - 1.0) if heights else 0.0
+    for (x, y, label), height in zip(ordered, heights, strict=True):
+        axes.annotate(
+            label,
+            (x, y),
+            (1.04, height - surplus),
+            textcoords=axes.transAxes,
+            va="center",
+            fontsize=8.5,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#7b879466", "linewidth": 0.7, "shrinkA": 2, "shrinkB": 3},
+        )
+
+
+def _axes(*, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.6, height))
+    return figure, figure.add_subplot()
+
+
+def _rows(axes: Axes, labels: Sequence[str], *, reach: float) -> None:
+    """Name the horizontal bars from the top down, and leave room for the numbers at their ends."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.set_xlim(0, reach * 1.16 or 1)
+    axes.grid(visible=True, axis="x")
+
+
+def _value(axes: Axes, x: float, y: float, text: str) -> None:
+    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
+
+
+def _arms(value: Estimate) -> list[list[float]]:
+    """Return the error bar's arms; a bootstrap interval may by chance miss its estimate, an arm is never negative."""
+    return [[max(value.value - value.low, 0.0)], [max(value.high - value.value, 0.0)]]
+
+
+def _emphasis(pipeline: str) -> str:
+    return {"naive": RED, "all": GREEN}.get(pipeline, BLUE)
+
+
+def _words(name: str) -> str:
+    return {"system_cached": "system, cached", "system_uncached": "system, uncached"}.get(name, name)
+
+
+def _thousands(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value * 1000 for name, value in values.items()}
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """Return the figure as one ``<svg>`` element whose ids carry ``name``, since several stand in one page."""
+    page = StringIO()
+    FigureCanvasSVG(figure)
+    figure.savefig(page, format="svg", bbox_inches="tight", pad_inches=0.03, transparent=True, metadata={"Date": None})
+    text = page.getvalue()
+    drawing = text[text.index("<svg") + len("<svg") :]
+    head, body = drawing.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    return f'<svg aria-hidden="true" {box.group() if box else ""}>{body}'
