@@ -1,0 +1,412 @@
+"""The language model interface of LlamaIndex handed on to another model, method by method.
+
+``LLM.predict``, the structured and the tool-calling methods are handed on whole, so that the answering model's own
+system prompt, parsers and wire format hold: the defaults of the base class would prepare a request in the wrapper
+and miss them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    MessageRole,
+)
+from llama_index.core.llms import LLM
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
+from llama_index.core.types import Model, TokenAsyncGen, TokenGen
+
+from costkit.errors import ConfigurationError
+from llamaindex_costkit._calls import decided
+from llamaindex_costkit._streams import astepwise, here, stepwise
+
+if TYPE_CHECKING:
+    from llama_index.core.chat_engine.types import AgentChatResponse
+    from llama_index.core.tools.types import BaseTool
+
+Response = TypeVar("Response", ChatResponse, CompletionResponse)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a call asks, as far as it can be told apart from the prompt around it.
+
+    Attributes:
+        question: The user's question.
+        passages: Retrieved passages.
+        prompt: Everything the model will read, for its size.
+    """
+
+    question: str
+    passages: tuple[str, ...] = ()
+    prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Which model answers, and the decision as it is written on the response."""
+
+    llm: LLM
+    mark: Mapping[str, object] = field(default_factory=dict)
+
+
+def asked_in(messages: Sequence[ChatMessage]) -> Asked:
+    """Return the last user message as the question."""
+    texts = [message.content or "" for message in messages]
+    users = [text for message, text in zip(messages, texts, strict=True) if message.role == MessageRole.USER]
+    return Asked(question=users[-1] if users else (texts[-1] if texts else ""), prompt="\n".join(texts))
+
+
+def asked_by(prompt: BasePromptTemplate, values: Mapping[str, object]) -> Asked:
+    """Return the question and the passages that a prompt template is filled with."""
+    given = {**prompt.kwargs, **values}
+    text = "\n".join(str(value) for value in given.values())
+    question, context = given.get("query_str"), given.get("context_str")
+    passages = tuple(part for part in str(context).split("\n\n") if part.strip()) if context else ()
+    return Asked(
+        question=str(question) if question else text, passages=passages, prompt=f"{prompt.get_template()}\n{text}"
+    )
+
+
+class DelegatingLLM(FunctionCallingLLM):
+    """Answers with the model that ``_choose`` names for each call, and marks the response with the decision."""
+
+    def _choose(self, asked: Asked) -> Chosen:
+        raise NotImplementedError
+
+    # -- chat and completion --
+
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        chosen = self._choose(asked_in(messages))
+        with decided(chosen.mark):
+            return marked(chosen.llm.chat(messages, **kwargs), chosen.mark)
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        chosen = self._choose(asked_in(messages))
+        with decided(chosen.mark):
+            return marked(await chosen.llm.achat(messages, **kwargs), chosen.mark)
+
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        chosen = self._choose(asked_in(messages))
+        with decided(chosen.mark):
+            return _marked_stream(chosen.llm.stream_chat(messages, **kwargs), chosen.mark)
+
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        chosen = self._choose(asked_in(messages))
+        with decided(chosen.mark):
+            return _amarked_stream(await chosen.llm.astream_chat(messages, **kwargs), chosen.mark)
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        chosen = self._choose(Asked(question=prompt, prompt=prompt))
+        with decided(chosen.mark):
+            return marked(chosen.llm.complete(prompt, formatted=formatted, **kwargs), chosen.mark)
+
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        chosen = self._choose(Asked(question=prompt, prompt=prompt))
+        with decided(chosen.mark):
+            return marked(await chosen.llm.acomplete(prompt, formatted=formatted, **kwargs), chosen.mark)
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        chosen = self._choose(Asked(question=prompt, prompt=prompt))
+        with decided(chosen.mark):
+            return _marked_stream(chosen.llm.stream_complete(prompt, formatted=formatted, **kwargs), chosen.mark)
+
+    async def astream_complete(
+        self,
+        prompt: str,
+        formatted: bool = False,
+        **kwargs: Any,
+    ) -> CompletionResponseAsyncGen:
+        chosen = self._choose(Asked(question=prompt, prompt=prompt))
+        with decided(chosen.mark):
+            chunks = await chosen.llm.astream_complete(prompt, formatted=formatted, **kwargs)
+        return _amarked_stream(chunks, chosen.mark)
+
+    # -- prompts --
+
+    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        chosen = self._choose(asked_by(prompt, prompt_args))
+        with decided(chosen.mark):
+            return chosen.llm.predict(prompt, **prompt_args)
+
+    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        chosen = self._choose(asked_by(prompt, prompt_args))
+        with decided(chosen.mark):
+            return await chosen.llm.apredict(prompt, **prompt_args)
+
+    def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
+        chosen = self._choose(asked_by(prompt, prompt_args))
+        with decided(chosen.mark):
+            return stepwise(chosen.llm.stream(prompt, **prompt_args), here(mark=chosen.mark))
+
+    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenAsyncGen:
+        chosen = self._choose(asked_by(prompt, prompt_args))
+        with decided(chosen.mark):
+            return astepwise(await chosen.llm.astream(prompt, **prompt_args), here(mark=chosen.mark))
+
+    def structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        chosen = self._choose(asked_by(prompt, prompt_args))
+        with decided(chosen.mark):
+            answer: Model = chosen.llm.structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        return answer
+
+    async def astructured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        chosen = self._choose(asked_by(prompt, prompt_args))
+        with decided(chosen.mark):
+            answer: Model = await chosen.llm.astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        return answer
+
+    def stream_structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Any, None, None]:
+        chosen = self._choose(asked_by(prompt, prompt_args))
+        return stepwise(
+            chosen.llm.stream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args), here(mark=chosen.mark)
+        )
+
+    async def astream_structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Any, None]:
+        chosen = self._choose(asked_by(prompt, prompt_args))
+        chunks = await chosen.llm.astream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        return astepwise(chunks, here(mark=chosen.mark))
+
+    # -- tools --
+
+    def chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponse:
+        chosen = self._choose(_asked_with(user_msg, chat_history))
+        with decided(chosen.mark):
+            answered = _calling(chosen.llm).chat_with_tools(
+                tools,
+                user_msg=user_msg,
+                chat_history=chat_history,
+                verbose=verbose,
+                allow_parallel_tool_calls=allow_parallel_tool_calls,
+                tool_required=tool_required,
+                **kwargs,
+            )
+        return marked(answered, chosen.mark)
+
+    async def achat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponse:
+        chosen = self._choose(_asked_with(user_msg, chat_history))
+        with decided(chosen.mark):
+            answered = await _calling(chosen.llm).achat_with_tools(
+                tools,
+                user_msg=user_msg,
+                chat_history=chat_history,
+                verbose=verbose,
+                allow_parallel_tool_calls=allow_parallel_tool_calls,
+                tool_required=tool_required,
+                **kwargs,
+            )
+        return marked(answered, chosen.mark)
+
+    def stream_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponseGen:
+        chosen = self._choose(_asked_with(user_msg, chat_history))
+        with decided(chosen.mark):
+            answered = _calling(chosen.llm).stream_chat_with_tools(
+                tools,
+                user_msg=user_msg,
+                chat_history=chat_history,
+                verbose=verbose,
+                allow_parallel_tool_calls=allow_parallel_tool_calls,
+                tool_required=tool_required,
+                **kwargs,
+            )
+        return _marked_stream(answered, chosen.mark)
+
+    async def astream_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponseAsyncGen:
+        chosen = self._choose(_asked_with(user_msg, chat_history))
+        with decided(chosen.mark):
+            answered = await _calling(chosen.llm).astream_chat_with_tools(
+                tools,
+                user_msg=user_msg,
+                chat_history=chat_history,
+                verbose=verbose,
+                allow_parallel_tool_calls=allow_parallel_tool_calls,
+                tool_required=tool_required,
+                **kwargs,
+            )
+        return _amarked_stream(answered, chosen.mark)
+
+    def predict_and_call(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        error_on_no_tool_call: bool = True,
+        error_on_tool_error: bool = False,
+        **kwargs: Any,
+    ) -> AgentChatResponse:
+        chosen = self._choose(_asked_with(user_msg, chat_history))
+        with decided(chosen.mark):
+            return _calling(chosen.llm).predict_and_call(
+                tools,
+                user_msg=user_msg,
+                chat_history=chat_history,
+                verbose=verbose,
+                allow_parallel_tool_calls=allow_parallel_tool_calls,
+                error_on_no_tool_call=error_on_no_tool_call,
+                error_on_tool_error=error_on_tool_error,
+                **kwargs,
+            )
+
+    async def apredict_and_call(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        error_on_no_tool_call: bool = True,
+        error_on_tool_error: bool = False,
+        **kwargs: Any,
+    ) -> AgentChatResponse:
+        chosen = self._choose(_asked_with(user_msg, chat_history))
+        with decided(chosen.mark):
+            return await _calling(chosen.llm).apredict_and_call(
+                tools,
+                user_msg=user_msg,
+                chat_history=chat_history,
+                verbose=verbose,
+                allow_parallel_tool_calls=allow_parallel_tool_calls,
+                error_on_no_tool_call=error_on_no_tool_call,
+                error_on_tool_error=error_on_tool_error,
+                **kwargs,
+            )
+
+    def get_tool_calls_from_response(
+        self,
+        response: ChatResponse,
+        error_on_no_tool_call: bool = True,
+        **kwargs: Any,
+    ) -> list[ToolSelection]:
+        llm = _calling(self._answered(response))
+        return llm.get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call, **kwargs)
+
+    def _answered(self, response: ChatResponse) -> LLM:
+        """Return the model that gave a response."""
+        raise NotImplementedError
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        llm = _calling(self._choose(_asked_with(user_msg, chat_history)).llm)
+        return llm._prepare_chat_with_tools_compat(
+            tools,
+            user_msg=user_msg,
+            chat_history=chat_history,
+            verbose=verbose,
+            allow_parallel_tool_calls=allow_parallel_tool_calls,
+            tool_required=tool_required,
+            **kwargs,
+        )
+
+
+def marked(response: Response, mark: Mapping[str, object]) -> Response:
+    """Return a copy of ``response`` with ``additional_kwargs["costkit"]`` set, or itself where there is no mark."""
+    if not mark:
+        return response
+    return response.model_copy(update={"additional_kwargs": {**response.additional_kwargs, "costkit": dict(mark)}})
+
+
+def _marked_stream(
+    chunks: Generator[Response, None, None], mark: Mapping[str, object]
+) -> Generator[Response, None, None]:
+    return stepwise(chunks, here(mark=mark), each=partial(marked, mark=mark))
+
+
+def _amarked_stream(
+    chunks: AsyncGenerator[Response, None], mark: Mapping[str, object]
+) -> AsyncGenerator[Response, None]:
+    return astepwise(chunks, here(mark=mark), each=partial(marked, mark=mark))
+
+
+def _asked_with(user_msg: str | ChatMessage | None, chat_history: Sequence[ChatMessage] | None) -> Asked:
+    last = [ChatMessage(content=user_msg)] if isinstance(user_msg, str) else [user_msg] if user_msg else []
+    return asked_in([*(chat_history or []), *last])
+
+
+def _calling(llm: LLM) -> FunctionCallingLLM:
+    if not isinstance(llm, FunctionCallingLLM):
+        raise ConfigurationError(
+            f"{llm.class_name()} cannot call tools; use a model class that is a FunctionCallingLLM, such as Anthropic"
+        )
+    return llm

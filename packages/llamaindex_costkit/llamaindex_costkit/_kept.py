@@ -1,0 +1,100 @@
+"""How answers are kept: in which cache, as which JSON text, and resting on what. An entry is data, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from llama_index.core.schema import MetadataMode, NodeWithScore
+from llama_index.core.storage.docstore.utils import doc_to_json, json_to_doc
+
+from costkit.cache import Evidence, ResponseCache
+from costkit.errors import ConfigurationError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A query engine's answer.
+
+    Attributes:
+        text: The whole answer.
+        streamed: The engine gave it as a stream.
+        nodes: Its source nodes.
+        metadata: The response's metadata.
+    """
+
+    text: str
+    streamed: bool
+    nodes: Sequence[NodeWithScore] = ()
+    metadata: Mapping[str, object] | None = None
+
+
+def cache_for(
+    owner: object, *, version: str | None, cache: ResponseCache | None, require_tenant: bool
+) -> ResponseCache:
+    """Return the given cache, else the default one under ``version``.
+
+    Raises:
+        ConfigurationError: Neither is given, or ``require_tenant`` contradicts the given cache.
+    """
+    if cache is not None:
+        if require_tenant and not cache.require_tenant:
+            raise ConfigurationError(
+                "require_tenant=True has no effect on a given cache; use ResponseCache(require_tenant=True)"
+            )
+        return cache
+    if version is None:
+        raise ConfigurationError(
+            f"version={version!r}: a LlamaIndex {type(owner).__name__} has no serialised form to tell its answers apart "
+            "by; give version='support-1' and change it with every change of prompt, model or corpus"
+        )
+    return ResponseCache(version=version, require_tenant=require_tenant)
+
+
+def encode(answer: Answer) -> str:
+    """Return an answer as JSON text. Embeddings of the nodes are left out: they are large and nobody reads them.
+
+    Raises:
+        DataError: A node or the metadata holds a value that has no JSON form.
+    """
+    nodes = [
+        {"node": doc_to_json(one.node.model_copy(update={"embedding": None})), "score": _score(one)}
+        for one in answer.nodes
+    ]
+    packed = {"text": answer.text, "streamed": answer.streamed, "nodes": nodes, "metadata": answer.metadata}
+    try:
+        return json.dumps(packed, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"an answer cannot be kept, since it has no JSON form: {error}") from None
+
+
+def decode(text: str) -> Answer:
+    """Return the answer that ``encode`` wrote, newly made."""
+    packed = json.loads(text)
+    return Answer(
+        text=packed["text"],
+        streamed=packed["streamed"],
+        nodes=[NodeWithScore(node=json_to_doc(one["node"]), score=one["score"]) for one in packed["nodes"]],
+        metadata=packed["metadata"],
+    )
+
+
+def evidence_of(nodes: Sequence[NodeWithScore]) -> tuple[Evidence, ...]:
+    """Return the documents that nodes come from: by source document id, else node id, and SHA-256 of the node's text.
+
+    Node ids are new at every ingestion and LlamaIndex's own node hash covers metadata, so neither tells a changed
+    document from an unchanged one. Several nodes of one document have no one hash.
+    """
+    hashes: dict[str, str | None] = {}
+    for one in nodes:
+        name = one.node.ref_doc_id or one.node.node_id
+        text = one.node.get_content(metadata_mode=MetadataMode.NONE)
+        digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        hashes[name] = digest if hashes.get(name, digest) == digest else None
+    return tuple(Evidence(document_id=name, content_hash=digest) for name, digest in hashes.items())
+
+
+def _score(node: NodeWithScore) -> float | None:
+    return None if node.score is None else float(node.score)  # retrievers hand out numpy floats, which JSON refuses

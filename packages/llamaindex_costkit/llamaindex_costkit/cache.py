@@ -1,0 +1,217 @@
+"""The response cache in LlamaIndex: around any query engine, or around a language model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.response.schema import (
+    RESPONSE_TYPE,
+    AsyncStreamingResponse,
+    Response,
+    StreamingResponse,
+)
+from llama_index.core.prompts.mixin import PromptDictType, PromptMixinType
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from costkit.cache import Lookup, ResponseCache
+from costkit.errors import DataError
+from llamaindex_costkit._calls import Meter, run_id, running
+from llamaindex_costkit._kept import Answer, cache_for, decode, encode, evidence_of
+from llamaindex_costkit._streams import astepwise, here, pieces, stepwise
+from llamaindex_costkit.llm_cache import CostkitCachedLLM
+
+__all__ = ["CostkitCachedLLM", "CostkitQueryEngine"]
+
+# Changes whenever stored answers change their form, so that older ones are never read.
+_FORMAT = "llamaindex-1"
+# What LlamaIndex answers where retrieval found nothing: a fact about the moment, not an answer.
+_EMPTY = "Empty Response"
+
+_log = logging.getLogger("costkit.cache")
+
+
+class CostkitQueryEngine(BaseQueryEngine):
+    """A query engine behind the response cache.
+
+    A question that was answered before, in the same or nearly the same words, gets the earlier answer with its source
+    nodes: the engine does not run. Answers rest on the documents of their source nodes; ``cache.invalidate(doc_id)``
+    drops them. Without source nodes the time to live alone holds. A hit says so in ``response.metadata["costkit"]``.
+    Streaming engines stay streaming: an earlier answer is replayed in pieces, a new one is kept once it is complete.
+
+    Args:
+        engine: The query engine that answers.
+        version: Version of everything that shapes an answer: prompt, model, corpus, retriever. A LlamaIndex engine has
+            no serialised form to derive it from, so it is required, unless ``cache`` (which has a version) is given;
+            with both, it tells engines on one cache apart.
+        cache: Where answers live. Default: Qdrant Edge in ``.costkit/cache``.
+        require_tenant: True stands aside where the scope names no tenant. With ``cache`` it is set there.
+
+    Raises:
+        ConfigurationError: Neither ``version`` nor ``cache`` is given, or ``require_tenant`` contradicts ``cache``.
+        StoreLockedError: Another process holds the folder of the default cache.
+    """
+
+    def __init__(
+        self,
+        engine: BaseQueryEngine,
+        *,
+        version: str | None = None,
+        cache: ResponseCache | None = None,
+        require_tenant: bool = False,
+    ) -> None:
+        self.engine = engine
+        self.cache = cache_for(engine, version=version, cache=cache, require_tenant=require_tenant)
+        self._version = version
+        super().__init__(callback_manager=engine.callback_manager)
+
+    def retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        """Retrieve with the engine; retrieval alone is never cached."""
+        return self.engine.retrieve(query_bundle)
+
+    def synthesize(
+        self,
+        query_bundle: QueryBundle,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+    ) -> RESPONSE_TYPE:
+        """Answer from given nodes with the engine; never cached, since the nodes are the caller's choice."""
+        return self.engine.synthesize(query_bundle, nodes, additional_source_nodes)
+
+    async def asynthesize(
+        self,
+        query_bundle: QueryBundle,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+    ) -> RESPONSE_TYPE:
+        """Do what ``synthesize`` does, without blocking."""
+        return await self.engine.asynthesize(query_bundle, nodes, additional_source_nodes)
+
+    def _get_prompts(self) -> PromptDictType:
+        return self.engine._get_prompts()
+
+    def _get_prompt_modules(self) -> PromptMixinType:
+        return self.engine._get_prompt_modules()
+
+    def _update_prompts(self, prompts_dict: PromptDictType) -> None:
+        self.engine._update_prompts(prompts_dict)
+
+    def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        run = run_id() or uuid.uuid4().hex
+        found, answer = self._look_up(query_bundle, run)
+        if answer is not None:
+            return _replayed(answer, found, streams=self._streams(answer))
+        meter = Meter()
+        with running(run, meter):
+            response = self.engine.query(query_bundle)
+        if isinstance(response, StreamingResponse):
+            return self._watched(response, found, run, meter)
+        self._keep(found, response, getattr(response, "response", None), meter)
+        return response
+
+    async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        run = run_id() or uuid.uuid4().hex
+        found, answer = await asyncio.to_thread(self._look_up, query_bundle, run)
+        if answer is not None:
+            return _areplayed(answer, found, streams=self._streams(answer))
+        meter = Meter()
+        with running(run, meter):
+            response = await self.engine.aquery(query_bundle)
+        if isinstance(response, AsyncStreamingResponse):
+            return self._awatched(response, found, run, meter)
+        if isinstance(response, StreamingResponse):
+            return self._watched(response, found, run, meter)
+        await asyncio.to_thread(self._keep, found, response, getattr(response, "response", None), meter)
+        return response
+
+    def _look_up(self, bundle: QueryBundle, run: str) -> tuple[Lookup, Answer | None]:
+        """Return the decision and, for a hit, the answer."""
+        inputs: dict[str, object] = {"form": _FORMAT, "engine": self._version}
+        if bundle.custom_embedding_strs and bundle.custom_embedding_strs != [bundle.query_str]:
+            inputs["embedding_strs"] = bundle.custom_embedding_strs
+        if bundle.image_path:
+            # A path has no JSON form and makes the cache stand aside: the image behind it may change.
+            inputs["image_path"] = Path(bundle.image_path)
+        found = self.cache.lookup(bundle.query_str, inputs=inputs, run_id=run)
+        if found.answer is None:
+            return found, None
+        try:
+            return found, decode(found.answer)
+        except (ValueError, KeyError, TypeError) as error:
+            return self.cache.bypass(f"a kept answer cannot be read: {error!r}", run_id=run), None
+
+    def _streams(self, answer: Answer) -> bool:
+        """Return whether the caller expects a stream: as the engine is set, else as the kept answer came."""
+        # Query engines keep their synthesizer, and synthesizers their mode, in these attributes; there is no getter.
+        streaming = getattr(getattr(self.engine, "_response_synthesizer", None), "_streaming", None)
+        return answer.streamed if streaming is None else bool(streaming)
+
+    def _watched(self, response: StreamingResponse, found: Lookup, run: str, meter: Meter) -> StreamingResponse:
+        """Return the response with its stream kept once it is complete."""
+
+        def done(parts: list[str]) -> None:
+            self._keep(found, response, "".join(parts), meter)
+
+        chunks = stepwise(response.response_gen, here(run_id=run, meter=meter), done=done)
+        return replace(response, response_gen=chunks)
+
+    def _awatched(
+        self, response: AsyncStreamingResponse, found: Lookup, run: str, meter: Meter
+    ) -> AsyncStreamingResponse:
+        def done(parts: list[str]) -> None:
+            self._keep(found, response, "".join(parts), meter)
+
+        chunks = astepwise(response.response_gen, here(run_id=run, meter=meter), done=done)
+        return replace(response, response_gen=chunks)
+
+    def _keep(self, found: Lookup, response: RESPONSE_TYPE, text: object, meter: Meter) -> None:
+        """Keep a complete answer in words; anything else passes through."""
+        if found.ticket is None or not meter.complete or not isinstance(text, str) or text.strip() in ("", _EMPTY):
+            return
+        nodes = response.source_nodes
+        streamed = isinstance(response, (StreamingResponse, AsyncStreamingResponse))
+        try:
+            packed = encode(Answer(text=text, streamed=streamed, nodes=nodes, metadata=response.metadata))
+        except DataError as error:
+            _log.info("an answer was not cached: %s", error)
+            return
+        self.cache.store(
+            found.ticket,
+            packed,
+            evidence=evidence_of(nodes),
+            usage=meter.usage,
+            cost_nano_usd=meter.cost_nano_usd,
+        )
+
+
+def _metadata(answer: Answer, found: Lookup) -> dict[str, object]:
+    return {**(answer.metadata or {}), "costkit": found.mark}
+
+
+def _replayed(answer: Answer, found: Lookup, *, streams: bool) -> RESPONSE_TYPE:
+    nodes, metadata = list(answer.nodes), _metadata(answer, found)
+    if streams:
+        return StreamingResponse(response_gen=_replay(answer.text), source_nodes=nodes, metadata=metadata)
+    return Response(response=answer.text, source_nodes=nodes, metadata=metadata)
+
+
+def _areplayed(answer: Answer, found: Lookup, *, streams: bool) -> RESPONSE_TYPE:
+    if not streams:
+        return _replayed(answer, found, streams=False)
+    return AsyncStreamingResponse(
+        response_gen=_areplay(answer.text), source_nodes=list(answer.nodes), metadata=_metadata(answer, found)
+    )
+
+
+def _replay(text: str) -> Generator[str, None, None]:
+    yield from pieces(text)
+
+
+async def _areplay(text: str) -> AsyncGenerator[str, None]:
+    for piece in pieces(text):
+        yield piece
