@@ -1,0 +1,70 @@
+"""The cost ledger in LlamaIndex: every call to a model, once, as the provider billed it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
+from pydantic import PrivateAttr
+
+from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
+from costkit.prices import default_book
+from llamaindex_costkit._calls import Call, CallWatcher
+
+__all__ = ["CostkitEventHandler"]
+
+
+class CostkitEventHandler(BaseEventHandler):
+    """Books every model call: ``get_dispatcher().add_event_handler(CostkitEventHandler())``.
+
+    Wrappers and ``CustomLLM`` emit events of their own around those of the model: a call is booked once per tree of
+    spans. Cached tokens are read from ``response.raw["usage"]``; in a stream LlamaIndex's Anthropic class hands on
+    the totals without the split of cache writes by lifetime, so these count as 5-minute ones. A call that failed or
+    was abandoned is booked as failed with the tokens known by then. The scope is the one in force when the call began.
+
+    Args:
+        recorder: Where events go. Default: the process-wide ledger, opened at the first call.
+    """
+
+    _recorder: Recorder | None = PrivateAttr()
+    _watcher: CallWatcher = PrivateAttr(default_factory=CallWatcher)
+
+    def __init__(self, *, recorder: Recorder | None = None) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the serialisation id."""
+        return "CostkitEventHandler"
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        """Take note of one instrumentation event."""
+        call = self._watcher.observe(event)
+        if call is None:
+            return
+        if self._recorder is None:
+            self._recorder = default_recorder()
+        self._recorder.record(_event(call))
+
+
+def _event(call: Call) -> Event:
+    price = None if call.model is None or call.usage is None else default_book().price(call.model, call.usage)
+    tier = call.mark.get("tier")
+    return Event(
+        kind="model",
+        part="model",
+        decision="failed" if call.status == "failed" else "answered",
+        reason=call.reason or ("" if call.usage is not None else "the provider reported no usage"),
+        scope=call.scope,
+        model=call.model,
+        usage=call.usage or Usage(),
+        cost_nano_usd=None if price is None else price.cost_nano_usd,
+        price_snapshot="" if price is None else price.snapshot,
+        tier=tier if isinstance(tier, str) else None,
+        seconds=call.seconds,
+        status=call.status,
+        run_id=call.run_id,
+        details={"unfinished": call.unfinished},
+    )
