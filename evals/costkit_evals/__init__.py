@@ -1,0 +1,5 @@
+"""Golden sets, the evaluation harness and the baselines of costkit."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

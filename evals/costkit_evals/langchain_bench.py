@@ -1,0 +1,192 @@
+"""The pipelines as LangChain chains: what a LangChain user has, with costkit's parts added by their one line each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from operator import itemgetter
+
+from langchain_core.callbacks import CallbackManagerForLLMRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnablePassthrough
+from pydantic import PrivateAttr
+
+from costkit.cache import ResponseCache
+from costkit_evals.pipelines import Asked, Bench, Piece, Pipeline
+from costkit_evals.prompts import SYSTEM, USER, passage
+from langchain_costkit import CacheBreakpointPromptTemplate, CostkitRetriever, CostkitRouterChatModel, cached
+
+__all__ = ["ExtractiveChatModel", "LangChainChain"]
+
+
+class ChunkRetriever(BaseRetriever):
+    """Searches the bench's corpus."""
+
+    k: int
+    _bench: Bench = PrivateAttr()
+
+    def __init__(self, bench: Bench, *, k: int) -> None:
+        super().__init__(k=k)  # type: ignore[call-arg]
+        self._bench = bench
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        return [
+            Document(
+                id=found.chunk.id,
+                page_content=found.chunk.text,
+                metadata={"doc_id": found.chunk.doc_id, "title": found.chunk.title, "start": found.chunk.start},
+            )
+            for found in self._bench.retrieve(query, k=self.k)
+        ]
+
+
+class ExtractiveChatModel(BaseChatModel):
+    """A chat model without a language model: a reader answers from the prompt, a simulated provider bills it."""
+
+    model: str
+    _bench: Bench = PrivateAttr()
+
+    def __init__(self, bench: Bench, *, model: str) -> None:
+        super().__init__(model=model)  # type: ignore[call-arg]
+        self._bench = bench
+
+    @property
+    def _llm_type(self) -> str:
+        return "costkit-extractive"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: object,
+    ) -> ChatResult:
+        reply = self._bench.respond(_request(self.model, messages))
+        usage = reply.usage
+        message = AIMessage(
+            content=reply.text,
+            response_metadata={"model_name": reply.model, "citations": list(reply.citations)},
+            usage_metadata={
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+                "total_tokens": usage.input_tokens + usage.output_tokens,
+                "input_token_details": {
+                    "cache_read": usage.cache_read_tokens,
+                    "cache_creation": usage.cache_write_5m_tokens,
+                },
+            },
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+class LangChainChain:
+    """One pipeline as a LangChain chain.
+
+    Args:
+        pipeline: Its parts.
+        bench: What it is built on.
+        models: The chat models of the cheap and the strong tier. Default: readers.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, bench: Bench, *, models: tuple[BaseChatModel, BaseChatModel] | None = None
+    ) -> None:
+        self._bench = bench
+        self._cache: ResponseCache | None = None
+        self._chain = self._build(pipeline, models or _readers(bench))
+
+    def ask(self, question: str, history: Sequence[tuple[str, str]] = ()) -> Asked:
+        """Answer one question, given the earlier questions and answers of its conversation."""
+        trace = self._bench.begin()
+        messages = [message for asked, told in history for message in (HumanMessage(asked), AIMessage(told))]
+        began = time.perf_counter()
+        answer = self._chain.invoke({"question": question, "history": messages})
+        seconds = time.perf_counter() - began
+        served = answer.response_metadata.get("costkit", {}).get("cache", {})
+        hit = served.get("kind") if served.get("hit") else None
+        return Asked(
+            answer=str(answer.content),
+            hit=hit,
+            matched_question=served.get("matched_question") if hit else None,
+            trace=trace,
+            seconds=seconds,
+        )
+
+    def close(self) -> None:
+        """Release the response cache."""
+        if self._cache is not None:
+            self._cache.close()
+
+    def _build(
+        self, pipeline: Pipeline, models: tuple[BaseChatModel, BaseChatModel]
+    ) -> Runnable[dict[str, object], AIMessage]:
+        bench, settings = self._bench, self._bench.settings
+        prompt = ChatPromptTemplate([("system", SYSTEM), MessagesPlaceholder("history"), ("user", USER)])
+        retriever: BaseRetriever = ChunkRetriever(bench, k=settings.naive_k)
+        model = models[1]
+        if "context" in pipeline.parts:
+            retriever = CostkitRetriever(
+                ChunkRetriever(bench, k=settings.candidates_k),
+                budget_tokens=settings.budget_tokens,
+                embedder=bench.embedder,
+                recorder=bench,
+            )
+        if "prompt" in pipeline.parts:
+            prompt = CacheBreakpointPromptTemplate.from_prompt(prompt, model=settings.strong_model)
+        if "route" in pipeline.parts:
+            model = CostkitRouterChatModel(list(models), recorder=bench)
+        chain: Runnable[dict[str, object], AIMessage] = (
+            RunnablePassthrough.assign(context=itemgetter("question") | retriever | self._join) | prompt | model
+        )
+        if "cache" in pipeline.parts:
+            self._cache = ResponseCache(
+                version="handbook", embedder=bench.embedder, path=bench.cache_folder, recorder=bench
+            )
+            chain = cached(chain, cache=self._cache)
+        return chain
+
+    def _join(self, documents: list[Document]) -> str:
+        self._bench.trace.context.extend(piece for document in documents for piece in _pieces(document))
+        return "\n".join(
+            passage(doc_id=one.metadata["doc_id"], title=one.metadata["title"], text=one.page_content)
+            for one in documents
+        )
+
+
+def _readers(bench: Bench) -> tuple[BaseChatModel, BaseChatModel]:
+    settings = bench.settings
+    return ExtractiveChatModel(bench, model=settings.cheap_model), ExtractiveChatModel(
+        bench, model=settings.strong_model
+    )
+
+
+def _pieces(document: Document) -> list[Piece]:
+    """Return what a retrieved or reduced document covers, in characters of its source document."""
+    meta = document.metadata
+    spans = meta.get("costkit_spans") or [[0, len(document.page_content)]]
+    return [Piece(doc_id=meta["doc_id"], start=meta["start"] + start, end=meta["start"] + end) for start, end in spans]
+
+
+def _request(model: str, messages: Sequence[BaseMessage]) -> dict[str, object]:
+    system = [block for message in messages if isinstance(message, SystemMessage) for block in _blocks(message)]
+    return {
+        "model": model,
+        "max_tokens": 1024,
+        "system": system,
+        "messages": [
+            {"role": "assistant" if isinstance(message, AIMessage) else "user", "content": _blocks(message)}
+            for message in messages
+            if not isinstance(message, SystemMessage)
+        ],
+    }
+
+
+def _blocks(message: BaseMessage) -> list[dict[str, object]]:
+    if isinstance(message.content, str):
+        return [{"type": "text", "text": message.content}]
+    return [{"type": "text", "text": block} if isinstance(block, str) else block for block in message.content]

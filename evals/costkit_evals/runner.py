@@ -1,0 +1,218 @@
+"""Runs pipelines over a golden set in both frameworks and keeps every scored row on disk.
+
+The work is cut into units (framework, phase, pipeline, reader). Each framework runs in a process of its own. A unit's
+rows are written in one step when it is complete, so a run that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing.managers import SyncManager
+from pathlib import Path
+from queue import Empty, Queue
+from typing import get_args
+
+from costkit.errors import ConfigurationError, DataError
+from costkit_evals.golden import GoldenSet
+from costkit_evals.pipelines import PIPELINES, Pipeline, Settings
+from costkit_evals.result import Framework, Phase, ReaderName
+from costkit_evals.scoring import Scored
+from costkit_evals.traffic import Asking, conversations, first_pass, replay
+
+__all__ = ["Plan", "Unit", "askings", "plan_units", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One pipeline in one framework over one phase with one reader."""
+
+    framework: Framework
+    phase: Phase
+    pipeline: str
+    reader: ReaderName
+
+    @property
+    def name(self) -> str:
+        """A file name."""
+        return f"{self.framework}-{self.phase}-{self.pipeline}-{self.reader}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that decides what a run computes.
+
+    Attributes:
+        golden: The set.
+        settings: What the pipelines are built with.
+        frameworks: Which frameworks to run.
+        pipelines: Which pipelines.
+        seed: Of the replay's order and all resampling.
+    """
+
+    golden: GoldenSet
+    settings: Settings
+    frameworks: tuple[Framework, ...] = get_args(Framework)
+    pipelines: tuple[str, ...] = tuple(PIPELINES)
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        unknown = next((one for one in self.frameworks if one not in get_args(Framework)), None)
+        if unknown is not None:
+            raise ConfigurationError(f"unknown framework {unknown!r}; choose from {', '.join(get_args(Framework))}")
+
+    @property
+    def key(self) -> str:
+        """Equal for runs that compute the same rows."""
+        parts = {"settings": asdict(self.settings), "golden": self.golden.fingerprint, "seed": self.seed}
+        return json.dumps(parts, sort_keys=True)
+
+
+def plan_units(plan: Plan) -> list[Unit]:
+    """Return the units of a run, in the order in which they are worked on."""
+    return [
+        Unit(framework=framework, phase=phase, pipeline=name, reader=reader)
+        for framework in plan.frameworks
+        for phase in get_args(Phase)
+        if askings(plan, phase)
+        for name in plan.pipelines
+        for reader in _readers(phase, PIPELINES[name])
+    ]
+
+
+def run(plan: Plan, folder: Path, *, on_done: Callable[[Unit, int], None]) -> dict[Unit, list[Scored]]:
+    """Run every unit that ``folder`` does not hold yet, and return the rows of all.
+
+    Args:
+        plan: What to run.
+        folder: The run folder. Rows of a run with another plan in it are thrown away.
+        on_done: Called with a unit and a number of questions as they are answered.
+
+    Raises:
+        ConfigurationError: The folder cannot be written.
+    """
+    rows = _claim(plan, folder)
+    units = plan_units(plan)
+    missing = [unit for unit in units if not _file(rows, unit).exists()]
+    for unit in set(units) - set(missing):
+        on_done(unit, len(askings(plan, unit.phase)))
+    if missing:
+        _run_missing(plan, missing, rows, on_done)
+    return {unit: list(_read(_file(rows, unit))) for unit in units}
+
+
+def _readers(phase: Phase, pipeline: Pipeline) -> tuple[ReaderName, ...]:
+    """Return the readers a pipeline is run with; naive and all also with each reader at both tiers."""
+    if phase != "first":
+        return ("tiered",)
+    if pipeline.name == "cache":  # with the cache off it is the naive pipeline
+        return ()
+    return ("tiered", "strong", "weak") if pipeline.name in ("naive", "all") else ("tiered",)
+
+
+def askings(plan: Plan, phase: Phase) -> list[Asking]:
+    """Return what is asked in a phase, in order; empty where the set holds nothing for it."""
+    if phase == "first":
+        return first_pass(plan.golden)
+    if phase == "conversation":
+        return conversations(plan.golden)
+    if not (plan.golden.paraphrases or plan.golden.near_misses):
+        return []
+    return replay(plan.golden, seed=plan.seed)
+
+
+def _claim(plan: Plan, folder: Path) -> Path:
+    """Return the folder for the rows, emptied if they belong to another plan."""
+    rows = folder / "rows"
+    key = folder / "plan.json"
+    try:
+        if not key.exists() or key.read_text(encoding="utf-8") != plan.key:
+            shutil.rmtree(rows, ignore_errors=True)
+        rows.mkdir(parents=True, exist_ok=True)
+        key.write_text(plan.key, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the output folder {str(folder)!r} cannot be written ({error.strerror}); name another with --out"
+        ) from None
+    return rows
+
+
+def _file(rows: Path, unit: Unit) -> Path:
+    return rows / f"{unit.name}.jsonl"
+
+
+def _run_missing(plan: Plan, missing: Sequence[Unit], rows: Path, on_done: Callable[[Unit, int], None]) -> None:
+    """Run one process per framework and pass their progress on; a cut run stops both at once."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(len(plan.frameworks), mp_context=context) as pool:
+        progress = _queue(manager)
+        jobs = [
+            pool.submit(_work, plan, [unit for unit in missing if unit.framework == framework], rows, progress)
+            for framework in plan.frameworks
+        ]
+        try:
+            _follow(jobs, progress, on_done)
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _queue(manager: SyncManager) -> Queue[tuple[Unit, int]]:
+    return manager.Queue()
+
+
+def _follow(
+    jobs: Sequence[Future[None]], progress: Queue[tuple[Unit, int]], on_done: Callable[[Unit, int], None]
+) -> None:
+    pending = set(jobs)
+    while pending:
+        done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+        for unit, count in _drained(progress):
+            on_done(unit, count)
+        for job in done:
+            job.result()
+
+
+def _drained(progress: Queue[tuple[Unit, int]]) -> Iterator[tuple[Unit, int]]:
+    while True:
+        try:
+            yield progress.get_nowait()
+        except Empty:
+            return
+
+
+def _work(plan: Plan, units: Sequence[Unit], rows: Path, progress: Queue[tuple[Unit, int]]) -> None:
+    """Run one framework's units; this is a worker process's whole life."""
+    from costkit_evals.workbench import Workbench
+
+    workbench = Workbench(plan)
+    for unit in units:
+        scored = workbench.run(unit, askings(plan, unit.phase), partial(_tell, progress, unit))
+        _write(_file(rows, unit), scored)
+
+
+def _tell(progress: Queue[tuple[Unit, int]], unit: Unit, count: int) -> None:
+    progress.put((unit, count))
+
+
+def _write(path: Path, rows: Sequence[Scored]) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        file.writelines(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in rows)
+    Path(file.name).replace(path)
+
+
+def _read(path: Path) -> Iterator[Scored]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            yield Scored.from_json(json.loads(line))
+        except (ValueError, TypeError, KeyError):
+            raise DataError(
+                "not a row of this version; delete the file to run it again", path=path, line=number
+            ) from None

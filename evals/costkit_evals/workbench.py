@@ -1,0 +1,100 @@
+"""Runs units inside one worker process: one embedder, one index, a fresh bench for every unit."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from costkit.embed import default_embedder
+from costkit.prices import default_book
+from costkit_evals.chunks import ChunkIndex, cut
+from costkit_evals.pipelines import PIPELINES, Bench, Chain, Pipeline
+from costkit_evals.provider import SimulatedProvider
+from costkit_evals.readers import Reader, strong_reader, weak_reader
+from costkit_evals.result import Framework, ReaderName
+from costkit_evals.runner import Plan, Unit
+from costkit_evals.scoring import Scored, Scorer
+from costkit_evals.traffic import Asking
+
+__all__ = ["Workbench"]
+
+# How often progress is told, in questions.
+TELL_EVERY = 20
+
+
+class Workbench:
+    """Everything the units of one process share.
+
+    Args:
+        plan: The run's plan.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._embedder = default_embedder()
+        self._index = ChunkIndex(cut(plan.golden.corpus), self._embedder)
+        self._scorer = Scorer(
+            texts={document.id: document.text for document in plan.golden.corpus},
+            embedder=self._embedder,
+            settings=plan.settings,
+            book=default_book(),
+        )
+
+    def run(self, unit: Unit, askings: Sequence[Asking], on_done: Callable[[int], None]) -> list[Scored]:
+        """Put every question of a unit to its pipeline and score the answers."""
+        pipeline = PIPELINES[unit.pipeline]
+        if unit.phase == "first":
+            pipeline = pipeline.without_cache()
+        with tempfile.TemporaryDirectory(prefix="costkit-eval-") as folder:
+            chain = _build(unit.framework, pipeline, self._bench(unit.reader, Path(folder)))
+            try:
+                return self._ask_all(chain, askings, on_done)
+            finally:
+                chain.close()
+
+    def _bench(self, reader: ReaderName, folder: Path) -> Bench:
+        return Bench(
+            index=self._index,
+            settings=self._plan.settings,
+            readers=self._readers(reader),
+            provider=SimulatedProvider(),
+            cache_folder=folder / "cache",
+        )
+
+    def _readers(self, reader: ReaderName) -> Mapping[str, Reader]:
+        strong, weak = strong_reader(self._embedder), weak_reader()
+        settings = self._plan.settings
+        return {
+            settings.cheap_model: strong if reader == "strong" else weak,
+            settings.strong_model: weak if reader == "weak" else strong,
+        }
+
+    def _ask_all(self, chain: Chain, askings: Sequence[Asking], on_done: Callable[[int], None]) -> list[Scored]:
+        scored: list[Scored] = []
+        earlier: dict[str, Asking] = {}
+        history: list[tuple[str, str]] = []
+        conversation: str | None = None
+        for number, asking in enumerate(askings, 1):
+            if asking.conversation != conversation:
+                conversation, history = asking.conversation, []
+            asked = chain.ask(asking.question.question, tuple(history))
+            scored.append(self._scorer.score(asking, asked, earlier=earlier))
+            earlier[asking.question.question] = asking
+            if conversation is not None:
+                history.append((asking.question.question, asked.answer))
+            if number % TELL_EVERY == 0 or number == len(askings):
+                on_done(number % TELL_EVERY or TELL_EVERY)
+        return scored
+
+
+def _build(framework: Framework, pipeline: Pipeline, bench: Bench) -> Chain:
+    if framework == "langchain":
+        from costkit_evals.langchain_bench import LangChainChain
+
+        os.environ.setdefault("LANGSMITH_TRACING", "false")
+        return LangChainChain(pipeline, bench)
+    from costkit_evals.llamaindex_bench import LlamaIndexChain
+
+    return LlamaIndexChain(pipeline, bench)
