@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from costkit._onnxruntime import disable_telemetry, session_threads
+from costkit._onnxruntime import batch_threads, disable_telemetry
 from costkit.errors import ConfigurationError, ModelFileError
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ _BGE_SMALL = "BAAI/bge-small-en-v1.5"
 _MINILM = "minilm"
 _MINILM_DIMENSIONS = 384
 _VARIABLE = "COSTKIT_EMBEDDER"
-# Texts of like length share a batch of this size: larger ones gain no speed on a CPU and take more memory.
-_BATCH = 32
+# The fastest of 4 to 256 on a CPU, where a larger batch only adds padding and memory.
+_BATCH = 8
+# One: a session then has no threads of its own that would spin between calls or be missing in a forked worker.
+_SESSION_THREADS = 1
 
 
 class Embedder(Protocol):
@@ -133,31 +135,39 @@ class _FastembedEmbedder:
         self._open_model = open_model
         self._model: TextEmbedding | None = None
         self._lock = threading.Lock()
-        _fastembed_embedders.add(self)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         import numpy as np
 
         _check_texts(texts)
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
-        if not texts:
-            return vectors
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        rows = self._opened().embed([_encodable(texts[index]) for index in order], batch_size=_BATCH)
-        for index, row in zip(order, rows, strict=True):
-            vectors[index] = row
+        # Longest first: texts of like length share a batch, and the last batches to finish are the short ones.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]), reverse=True)
+        batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+        for batch, rows in zip(
+            batches, self._run([[texts[index] for index in batch] for batch in batches]), strict=True
+        ):
+            vectors[batch] = rows
         # Some of fastembed's models are not normalised.
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors /= np.maximum(lengths, np.finfo(np.float32).tiny)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return vectors
 
-    def close(self) -> None:
-        """Let go of the opened model; the next use opens it anew."""
-        self._model = None
+    def _run(self, batches: list[list[str]]) -> Iterator[Vectors]:
+        """Yield the rows of each batch; several batches run side by side."""
+        if len(batches) < 2:
+            yield from map(self._rows, batches)
+            return
+        pool = ThreadPoolExecutor(min(batch_threads(), len(batches)), thread_name_prefix="costkit-embed")
+        try:
+            yield from pool.map(self._rows, batches)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def renew_lock(self) -> None:
-        """Replace a lock that a thread of the parent process may have held while it forked."""
-        self._lock = threading.Lock()
+    def _rows(self, batch: list[str]) -> Vectors:
+        import numpy as np
+
+        rows = self._opened().embed([_encodable(text) for text in batch], batch_size=len(batch))
+        return np.array(list(rows), dtype=np.float32)
 
     def _opened(self) -> TextEmbedding:
         model = self._model
@@ -165,24 +175,6 @@ class _FastembedEmbedder:
             with self._lock:
                 model = self._model = self._model or self._open_model()
         return model
-
-
-_fastembed_embedders: weakref.WeakSet[_FastembedEmbedder] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    """Close the models: the threads of an onnxruntime session do not survive a fork, and a child waits for them."""
-    for embedder in list(_fastembed_embedders):
-        embedder.close()
-
-
-def _after_fork_in_child() -> None:
-    for embedder in list(_fastembed_embedders):
-        embedder.renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
 
 
 class _RememberingEmbedder:
@@ -264,7 +256,7 @@ def _from_fastembed(model: str, cache_dir: Path | str | None, *, field: str) -> 
     def open_model() -> TextEmbedding:
         try:
             return text_embedding(
-                model, cache_dir=None if cache_dir is None else str(cache_dir), threads=session_threads()
+                model, cache_dir=None if cache_dir is None else str(cache_dir), threads=_SESSION_THREADS
             )
         except Exception as error:
             raise ModelFileError(
@@ -276,9 +268,9 @@ def _from_fastembed(model: str, cache_dir: Path | str | None, *, field: str) -> 
 
 
 def _open_minilm(folder: Path) -> TextEmbedding:
+    text_embedding = _text_embedding()
     from fastembed.common.model_description import ModelSource, PoolingType
 
-    text_embedding = _text_embedding()
     name = "costkit/minilm"
     with _registry_lock:
         if all(entry["model"] != name for entry in text_embedding.list_supported_models()):
@@ -290,4 +282,4 @@ def _open_minilm(folder: Path) -> TextEmbedding:
                 dim=_MINILM_DIMENSIONS,
                 model_file="model.onnx",
             )
-    return text_embedding(name, specific_model_path=str(folder), threads=session_threads())
+    return text_embedding(name, specific_model_path=str(folder), threads=_SESSION_THREADS)

