@@ -10,15 +10,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from langchain_costkit._llm_cache import CostkitSemanticCache as CostkitSemanticCache
     from langchain_costkit.cache import CachedRunnable as CachedRunnable
     from langchain_costkit.cache import cached as cached
     from langchain_costkit.ledger import CostkitUsageHandler as CostkitUsageHandler
-    from langchain_costkit.llm_cache import CostkitSemanticCache as CostkitSemanticCache
+    from langchain_costkit.route import CostkitRouterChain as CostkitRouterChain
+    from langchain_costkit.route import CostkitRouterChatModel as CostkitRouterChatModel
 
-__all__ = ["CachedRunnable", "CostkitSemanticCache", "CostkitUsageHandler", "cached"]
+__all__ = [
+    "CachedRunnable",
+    "CostkitRouterChain",
+    "CostkitRouterChatModel",
+    "CostkitSemanticCache",
+    "CostkitUsageHandler",
+    "cached",
+]
 
 _HOMES = {
     "CachedRunnable": "langchain_costkit.cache",
+    "CostkitRouterChain": "langchain_costkit.route",
+    "CostkitRouterChatModel": "langchain_costkit.route",
     "CostkitSemanticCache": "langchain_costkit.cache",
     "CostkitUsageHandler": "langchain_costkit.ledger",
     "cached": "langchain_costkit.cache",

@@ -1,7 +1,5 @@
 """What a model call was billed for, read from LangChain's callbacks in one place."""
 
-# ruff: noqa: ARG002  LangChain calls these methods by its own signatures.
-
 from __future__ import annotations
 
 import logging
@@ -181,14 +179,16 @@ def billed_for(response: LLMResult, started: Started) -> Billed:
     usages = [usage for answer in answers if (usage := _usage_of(answer, one_hour=started.one_hour)) is not None]
     output = response.llm_output or {}
     facts = answers[0].response_metadata if answers else {}
-    names = (facts.get("model_name"), facts.get("model"), output.get("model_name"), output.get("model"), started.model)
     mark = facts.get("costkit")
+    mark = mark if isinstance(mark, Mapping) else {}
+    said = [source.get(key) for source in (facts, output) for key in ("model_name", "model")]
+    names = (*said, mark.get("model"), started.model)
     return Billed(
         model=next((name for name in names if isinstance(name, str) and name), None),
         usage=sum(usages[1:], usages[0]) if usages else _usage_of_result(output),
         replayed=any("total_cost" in (answer.usage_metadata or {}) for answer in answers),
         unfinished=any(is_unfinished(answer) for answer in answers),
-        mark=mark if isinstance(mark, Mapping) else {},
+        mark=mark,
     )
 
 

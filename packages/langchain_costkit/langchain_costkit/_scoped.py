@@ -52,3 +52,8 @@ async def ain_scope(chunks: AsyncIterator[T], scope: Scope) -> AsyncIterator[T]:
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
+
+
+async def alone(value: T) -> AsyncIterator[T]:
+    """Yield one value."""
+    yield value

@@ -1,7 +1,5 @@
 """What an answer rests on and what it cost, seen through the chain's own callbacks while it is made."""
 
-# ruff: noqa: ARG002  LangChain calls these methods by its own signatures.
-
 from __future__ import annotations
 
 import hashlib

@@ -22,10 +22,10 @@ from costkit.cache.identity import canonical_json
 from costkit.errors import ConfigurationError, DataError
 from costkit.scope import use
 from langchain_costkit._encoding import decode, encode, is_complete, marked, pieces, whole
+from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
-from langchain_costkit._scoped import ain_scope, in_scope, scope_of
+from langchain_costkit._scoped import ain_scope, alone, in_scope, scope_of
 from langchain_costkit._witness import Witness
-from langchain_costkit.llm_cache import CostkitSemanticCache
 
 __all__ = ["CachedRunnable", "CostkitSemanticCache", "cached"]
 
@@ -163,7 +163,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     ) -> AsyncIterator[Output]:
         """Do what ``stream`` does, without blocking."""
         config = ensure_config(config)
-        chunks = self._atransform_stream_with_config(_alone(input), self._astream, config, **kwargs)
+        chunks = self._atransform_stream_with_config(alone(input), self._astream, config, **kwargs)
         return ain_scope(chunks, scope_of(config))
 
     def astream_events(  # type: ignore[override]  # its overload v3 returns no stream
@@ -309,7 +309,3 @@ def _mark(found: Lookup) -> dict[str, object]:
 def _group(run_manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> str:
     """Return the id that groups the events of one question: the run around this one, if there is one."""
     return str(run_manager.parent_run_id or run_manager.run_id)
-
-
-async def _alone(value: Input) -> AsyncIterator[Input]:
-    yield value

@@ -1,7 +1,5 @@
 """The response cache behind LangChain's own cache hook, at the level of one model call."""
 
-# ruff: noqa: ARG002  LangChain calls these methods by its own signatures.
-
 from __future__ import annotations
 
 import json

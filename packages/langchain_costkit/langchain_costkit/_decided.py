@@ -1,0 +1,30 @@
+"""What the two routers share: how a decision shows, and which model a runnable calls."""
+
+from __future__ import annotations
+
+from langchain_core.runnables import Runnable
+
+from costkit.route import Decision
+
+
+def mark_of(decision: Decision) -> dict[str, object]:
+    """Return what a user sees of a decision."""
+    tier = decision.tier
+    return {
+        "part": "route",
+        "decision": tier.name,
+        "tier": tier.name,
+        "model": tier.model,
+        "reason": decision.reason,
+        "refused": dict(decision.refused),
+        "expected_nano_usd": decision.cost_nano_usd.get(tier.name),
+        "saved_nano_usd": decision.saved_nano_usd,
+    }
+
+
+def id_of(model: object) -> str | None:
+    """Return the id of the model behind a chat model or what is bound around one, or None."""
+    while isinstance(bound := getattr(model, "bound", None), Runnable):
+        model = bound
+    names = (getattr(model, "model", None), getattr(model, "model_name", None), getattr(model, "model_id", None))
+    return next((name for name in names if isinstance(name, str) and name), None)
