@@ -85,13 +85,14 @@ def evidence_of(nodes: Sequence[NodeWithScore]) -> tuple[Evidence, ...]:
     """Return the documents that nodes come from: by source document id, else node id, and SHA-256 of the node's text.
 
     Node ids are new at every ingestion and LlamaIndex's own node hash covers metadata, so neither tells a changed
-    document from an unchanged one. Several nodes of one document have no one hash.
+    document from an unchanged one. Several nodes of one document have no one hash, nor has a node that was cut.
     """
     hashes: dict[str, str | None] = {}
     for one in nodes:
         name = one.node.ref_doc_id or one.node.node_id
         text = one.node.get_content(metadata_mode=MetadataMode.NONE)
-        digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        cut = "costkit_spans" in one.node.metadata
+        digest = None if cut else hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         hashes[name] = digest if hashes.get(name, digest) == digest else None
     return tuple(Evidence(document_id=name, content_hash=digest) for name, digest in hashes.items())
 

@@ -1,0 +1,146 @@
+"""The context reducer in LlamaIndex: retrieved nodes cut to the sentences that the question needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index_instrumentation import get_dispatcher
+from pydantic import Field, PrivateAttr
+
+from costkit.context import ContextReducer, Document, Passage, Reduction, Reranker
+from costkit.embed import Embedder
+from costkit.ledger.usage import Recorder
+from llamaindex_costkit._calls import run_id
+
+__all__ = ["CostkitNodePostprocessor"]
+
+DEFAULT_BUDGET_TOKENS = 700
+# Facts about the reduction, kept from prompts and embeddings so that they cost no tokens.
+SCORE, SPANS = "costkit_score", "costkit_spans"
+
+_log = logging.getLogger("costkit.context")
+_dispatcher = get_dispatcher(__name__)
+
+
+class CostkitNodePostprocessor(BaseNodePostprocessor):
+    """Cuts retrieved nodes to the sentences a question needs: ``node_postprocessors=[CostkitNodePostprocessor()]``.
+
+    What is left of a node is a new node with the same id, relationships, score and metadata, and two more metadata
+    entries, hidden from prompts and embeddings: ``costkit_score`` (relevance, a float) and ``costkit_spans``
+    (``[[start, end], ...]`` in the original node's text). Nodes of which nothing is left are dropped; nodes without
+    text pass through. The caller's nodes are never changed. Nodes that fit the budget keep their whole text.
+
+    Args:
+        budget_tokens: The most tokens of context. Text and the metadata entry ``title`` count; other metadata that a
+            node shows to the model comes on top.
+        reranker: Scores text against the question. Default: embedding similarity.
+        embedder: For the default reranker. Default: ``costkit.embed.default_embedder()``.
+        recorder: Where decisions are booked. Default: the process-wide ledger.
+
+    Raises:
+        ConfigurationError: An option has a value that cannot work.
+    """
+
+    budget_tokens: int = Field(default=DEFAULT_BUDGET_TOKENS, description="The most tokens of context.")
+    _reducer: ContextReducer = PrivateAttr()
+    _told: set[str] = PrivateAttr(default_factory=set)
+
+    def __init__(
+        self,
+        *,
+        budget_tokens: int = DEFAULT_BUDGET_TOKENS,
+        reranker: Reranker | None = None,
+        embedder: Embedder | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        reducer = ContextReducer(budget_tokens=budget_tokens, reranker=reranker, embedder=embedder, recorder=recorder)
+        super().__init__(budget_tokens=budget_tokens)  # type: ignore[call-arg]  a pydantic field
+        self._reducer = reducer
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the serialisation id."""
+        return "CostkitNodePostprocessor"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            return self._as_they_are(nodes, "there is no question to reduce by")
+        self._begin(nodes, query_bundle)
+        try:
+            reduction = self._reducer.reduce(query_bundle.query_str, _documents(nodes), run_id=run_id())
+        except Exception as error:  # noqa: BLE001  whatever breaks here, the user's engine goes on
+            return self._as_they_are(nodes, repr(error))
+        return _end(nodes, reduction)
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            return self._as_they_are(nodes, "there is no question to reduce by")
+        self._begin(nodes, query_bundle)
+        try:
+            reduction = await self._reducer.areduce(query_bundle.query_str, _documents(nodes), run_id=run_id())
+        except Exception as error:  # noqa: BLE001
+            return self._as_they_are(nodes, repr(error))
+        return _end(nodes, reduction)
+
+    def _begin(self, nodes: list[NodeWithScore], query_bundle: QueryBundle) -> None:
+        _dispatcher.event(
+            ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=len(nodes), model_name=self.class_name())
+        )
+
+    def _as_they_are(self, nodes: Sequence[NodeWithScore], reason: str) -> list[NodeWithScore]:
+        if reason not in self._told:
+            self._told.add(reason)
+            _log.warning("nodes are passed on as they are: %s", reason)
+        return list(nodes)
+
+
+def _end(nodes: Sequence[NodeWithScore], reduction: Reduction) -> list[NodeWithScore]:
+    """Return the reduced nodes in the reduction's order, nodes without text after them."""
+    left = [_reduced(nodes[int(passage.document_id)], passage) for passage in reduction.passages]
+    left += [one for one in nodes if not _text(one.node)]
+    _dispatcher.event(ReRankEndEvent(nodes=left))
+    return left
+
+
+def _documents(nodes: Sequence[NodeWithScore]) -> list[Document]:
+    """Return the nodes' texts; the place of a node is its id here, since node ids need not be unique."""
+    return [
+        Document(id=str(place), text=text, title=_title(one.node))
+        for place, one in enumerate(nodes)
+        if (text := _text(one.node))
+    ]
+
+
+def _text(node: BaseNode) -> str:
+    return node.get_content(metadata_mode=MetadataMode.NONE)
+
+
+def _title(node: BaseNode) -> str:
+    title = node.metadata.get("title")
+    return title if isinstance(title, str) else ""
+
+
+def _reduced(found: NodeWithScore, passage: Passage) -> NodeWithScore:
+    """Return a new node with what is left of one."""
+    original = found.node
+    facts: dict[str, object] = {SPANS: [[span.start, span.end] for span in passage.kept]}
+    if passage.score is not None:
+        facts[SCORE] = float(passage.score)
+    node = original.model_copy(
+        update={
+            "metadata": {**original.metadata, **facts},
+            "relationships": dict(original.relationships),
+            "excluded_llm_metadata_keys": [*original.excluded_llm_metadata_keys, *facts],
+            "excluded_embed_metadata_keys": [*original.excluded_embed_metadata_keys, *facts],
+        }
+    )
+    node.set_content(passage.text)
+    return NodeWithScore(node=node, score=found.score)

@@ -1,0 +1,209 @@
+"""``CostkitNodePostprocessor()``: retrieved nodes are cut to the sentences a question needs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from llama_index.core.chat_engine import ContextChatEngine
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import Document, ImageNode, MetadataMode, NodeWithScore, QueryBundle
+from pydantic import PrivateAttr
+
+from costkit import ConfigurationError, Scope
+from costkit.cache import ResponseCache
+from costkit.scope import use
+from costkit.testing import HashEmbedder, ListRecorder
+from llamaindex_costkit import CostkitNodePostprocessor, CostkitQueryEngine
+
+QUESTION = "Refunds are paid within how many days"
+REFUNDS = "Refunds are paid within 14 days."
+
+
+@pytest.fixture
+def postprocessor(recorder: ListRecorder) -> CostkitNodePostprocessor:
+    return CostkitNodePostprocessor(budget_tokens=16, embedder=HashEmbedder(), recorder=recorder)
+
+
+def test_what_is_left_of_a_node_is_the_sentence_that_answers(
+    postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]
+) -> None:
+    left = postprocessor.postprocess_nodes(nodes, query_str=QUESTION)
+
+    assert [one.text for one in left] == [REFUNDS]
+    start, end = left[0].metadata["costkit_spans"][0]
+    assert nodes[0].text[start:end] == REFUNDS
+    assert isinstance(left[0].metadata["costkit_score"], float)
+
+
+def test_ids_relationships_scores_and_metadata_stay(
+    postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]
+) -> None:
+    before = copy.deepcopy(nodes)
+
+    (left,) = postprocessor.postprocess_nodes(nodes, query_str=QUESTION)
+
+    assert (left.node_id, left.score, left.node.ref_doc_id) == ("refunds#0", 0.9, "refunds.md")
+    assert left.metadata["page"] == 3
+    assert type(left.node) is type(nodes[0].node)
+    assert nodes == before, "the caller's nodes are never changed"
+
+
+def test_the_facts_of_the_reduction_cost_no_tokens(
+    postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]
+) -> None:
+    (left,) = postprocessor.postprocess_nodes(nodes, query_str=QUESTION)
+
+    for mode in (MetadataMode.LLM, MetadataMode.EMBED):
+        assert left.get_content(metadata_mode=mode) == f"page: 3\n\n{REFUNDS}"
+
+
+def test_nodes_within_the_budget_keep_their_whole_text(nodes: list[NodeWithScore], recorder: ListRecorder) -> None:
+    wide = CostkitNodePostprocessor(budget_tokens=500, embedder=HashEmbedder(), recorder=recorder)
+
+    left = wide.postprocess_nodes(nodes, query_str=QUESTION)
+
+    assert [one.text for one in left] == [one.text for one in nodes]
+    assert [one.metadata["costkit_spans"] for one in left] == [[[0, len(one.text)]] for one in nodes]
+
+
+def test_documents_are_reduced_and_nodes_without_text_pass_through(
+    postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]
+) -> None:
+    document = NodeWithScore(node=Document(text=nodes[0].text, id_="whole"), score=0.5)
+    image = NodeWithScore(node=ImageNode(image_url="https://example.org/p.png"), score=0.1)
+
+    left = postprocessor.postprocess_nodes([image, document], query_str=QUESTION)
+
+    assert [type(one.node) for one in left] == [Document, ImageNode]
+    assert left[0].node.get_content() == REFUNDS
+    assert document.node.get_content() == nodes[0].text
+    assert left[1] is image
+
+
+def test_nodes_of_one_id_are_told_apart(postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]) -> None:
+    twin = nodes[1].model_copy(update={"node": nodes[1].node.model_copy(update={"id_": "refunds#0"})})
+
+    left = postprocessor.postprocess_nodes([nodes[0], twin], query_str=QUESTION)
+
+    assert [one.text for one in left] == [REFUNDS]
+
+
+async def test_the_async_path_gives_the_same(
+    postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]
+) -> None:
+    one, other = (
+        postprocessor.postprocess_nodes(nodes, query_str=QUESTION),
+        await postprocessor.apostprocess_nodes(nodes, query_str=QUESTION),
+    )
+
+    assert one == other
+
+
+async def test_without_a_question_nodes_pass_as_they_are(
+    postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]
+) -> None:
+    assert postprocessor.postprocess_nodes(nodes) == nodes
+    assert await postprocessor.apostprocess_nodes(nodes) == nodes
+
+
+async def test_a_question_that_is_no_text_leaves_nodes_as_they_are(
+    postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore], caplog: pytest.LogCaptureFixture
+) -> None:
+    question: Any = QueryBundle(query_str=None)  # type: ignore[arg-type]  what a wrong transform hands on
+
+    assert postprocessor.postprocess_nodes(nodes, query_bundle=question) == nodes
+    assert await postprocessor.apostprocess_nodes(nodes, query_bundle=question) == nodes
+    assert len(caplog.records) == 1
+
+
+def test_a_failing_embedder_steps_aside(nodes: list[NodeWithScore], recorder: ListRecorder) -> None:
+    class Broken(HashEmbedder):
+        def embed(self, texts: Any) -> Any:
+            raise OSError("model file is gone")
+
+    broken = CostkitNodePostprocessor(budget_tokens=16, embedder=Broken(), recorder=recorder)
+
+    assert [one.text for one in broken.postprocess_nodes(nodes, query_str=QUESTION)] == [REFUNDS]
+    assert recorder.events[0].decision == "fallback"
+
+
+def test_a_wrong_budget_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="budget_tokens"):
+        CostkitNodePostprocessor(budget_tokens=0)
+
+
+def test_one_line_is_enough(
+    nodes: list[NodeWithScore], monkeypatch: pytest.MonkeyPatch, recorder: ListRecorder
+) -> None:
+    monkeypatch.setattr("costkit.context.reduce.default_recorder", lambda: recorder)
+    monkeypatch.setattr("costkit.context.rerank.default_embedder", HashEmbedder)
+
+    assert len(CostkitNodePostprocessor().postprocess_nodes(nodes, query_str=QUESTION)) == 2
+    assert CostkitNodePostprocessor.class_name() == "CostkitNodePostprocessor"
+    assert recorder.events[0].part == "context"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_it_stands_in_a_query_engine_behind_the_cache(
+    postprocessor: CostkitNodePostprocessor,
+    retriever: Any,
+    llm: Any,
+    response_cache: ResponseCache,
+    recorder: ListRecorder,
+    streaming: bool,
+) -> None:
+    engine = RetrieverQueryEngine.from_args(
+        retriever, llm=llm, node_postprocessors=[postprocessor], streaming=streaming
+    )
+    cached = CostkitQueryEngine(engine, cache=response_cache)
+
+    with use(Scope(tenant="acme")):
+        assert str(cached.query(QUESTION)) == "answer 1"
+        assert cached.query(QUESTION).source_nodes[0].metadata["costkit_spans"] == [[0, len(REFUNDS)]]
+        cached.cache.invalidate("refunds.md")
+        assert str(cached.query(QUESTION)) == "answer 2"
+
+    prompt = llm.calls[0][-1].content
+    assert REFUNDS in prompt
+    assert "Cats" not in prompt
+    cache, context = recorder.events[:2]
+    assert (context.part, context.scope.tenant, context.run_id) == ("context", "acme", cache.run_id)
+    assert context.saved.input_tokens > 0
+
+
+async def test_it_stands_in_a_chat_engine(postprocessor: CostkitNodePostprocessor, retriever: Any, llm: Any) -> None:
+    chat = ContextChatEngine.from_defaults(
+        retriever=retriever,
+        llm=llm,
+        node_postprocessors=[postprocessor],
+        memory=ChatMemoryBuffer.from_defaults(token_limit=1000),
+    )
+
+    replies = [str(chat.chat(QUESTION)), str(await chat.achat(QUESTION))]
+
+    assert replies == ["answer 1", "answer 2"]
+    assert all(REFUNDS in call[0].content and "Cats" not in call[0].content for call in llm.calls)
+
+
+def test_rerank_events_tell_of_it(postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]) -> None:
+    class Seen(BaseEventHandler):
+        _names: list[str] = PrivateAttr(default_factory=list)
+
+        def handle(self, event: Any, **kwargs: Any) -> None:
+            self._names.append(event.class_name())
+
+    seen = Seen()
+    get_dispatcher().add_event_handler(seen)
+
+    postprocessor.postprocess_nodes(nodes, query_bundle=QueryBundle(QUESTION))
+
+    assert seen._names == ["ReRankStartEvent", "ReRankEndEvent"]
+
+
+def test_it_is_saved_by_its_options_alone(postprocessor: CostkitNodePostprocessor) -> None:
+    assert postprocessor.to_dict() == {"budget_tokens": 16, "class_name": "CostkitNodePostprocessor"}
