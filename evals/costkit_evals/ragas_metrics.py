@@ -14,8 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from costkit.embed import Embedder, remember
@@ -24,7 +23,7 @@ from costkit.errors import ConfigurationError
 if TYPE_CHECKING:
     from ragas.embeddings.base import BaseRagasEmbedding
 
-__all__ = ["METRICS", "RagasScores", "Row", "score"]
+__all__ = ["METRICS", "RagasRow", "RagasScores", "score"]
 
 # Metrics of an answer against a reference, by ragas' own name: class in ragas.metrics.collections.
 _ANSWER = {
@@ -50,7 +49,7 @@ METRICS: tuple[str, ...] = (*_CONTEXT_IDS, *_CONTEXT_TEXTS, *_ANSWER)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class RagasRow:
     """One answered question.
 
     Attributes:
@@ -61,7 +60,7 @@ class Row:
         gold_texts: The passages that hold it.
     """
 
-    question_id: str
+    id: str
     answer: str
     references: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
@@ -70,27 +69,26 @@ class Row:
     gold_texts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class RagasScores:
-    """Values by metric, one per row in the rows' order, and why some are None.
+class RagasScores(dict[str, list[float | None]]):
+    """Values by metric, one per row in the rows' order: 0 to 1 (semantic similarity: a cosine), or None.
 
     Attributes:
-        values: 0 to 1 (semantic similarity: a cosine), or None.
         failures: By metric, how many rows each reason left without a value.
     """
 
-    values: Mapping[str, list[float | None]]
-    failures: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: MappingProxyType({}))
+    def __init__(self, values: Mapping[str, list[float | None]], failures: Mapping[str, Mapping[str, int]]) -> None:
+        super().__init__(values)
+        self.failures = failures
 
 
 class _UnscorableError(Exception):
     """The row says nothing about a metric; the message is the reason."""
 
 
-_Measure = Callable[[Row], Awaitable[float]]
+_Measure = Callable[[RagasRow], Awaitable[float]]
 
 
-def score(rows: Sequence[Row], embedder: Embedder, *, metrics: Sequence[str] = METRICS) -> RagasScores:
+def score(rows: Sequence[RagasRow], embedder: Embedder, *, metrics: Sequence[str] = METRICS) -> RagasScores:
     """Score every row with every metric. Not to be called from a running event loop.
 
     Args:
@@ -108,7 +106,7 @@ def score(rows: Sequence[Row], embedder: Embedder, *, metrics: Sequence[str] = M
     return asyncio.run(_score(rows, measures))
 
 
-async def _score(rows: Sequence[Row], measures: Mapping[str, _Measure]) -> RagasScores:
+async def _score(rows: Sequence[RagasRow], measures: Mapping[str, _Measure]) -> RagasScores:
     values: dict[str, list[float | None]] = {name: [] for name in measures}
     failures: dict[str, Counter[str]] = {name: Counter() for name in measures}
     for name, measure in measures.items():
@@ -117,10 +115,10 @@ async def _score(rows: Sequence[Row], measures: Mapping[str, _Measure]) -> Ragas
             values[name].append(value)
             if reason:
                 failures[name][reason] += 1
-    return RagasScores(values=values, failures={name: dict(found) for name, found in failures.items() if found})
+    return RagasScores(values, {name: dict(found) for name, found in failures.items() if found})
 
 
-async def _one(measure: _Measure, row: Row) -> tuple[float | None, str]:
+async def _one(measure: _Measure, row: RagasRow) -> tuple[float | None, str]:
     """Return the value, or None and the reason."""
     try:
         value = float(await measure(row))
@@ -131,7 +129,7 @@ async def _one(measure: _Measure, row: Row) -> tuple[float | None, str]:
     return (None, "not a number") if math.isnan(value) else (value, "")
 
 
-def _warmed(embedder: Embedder, rows: Sequence[Row]) -> Embedder:
+def _warmed(embedder: Embedder, rows: Sequence[RagasRow]) -> Embedder:
     """Embed all answers and references in one go: ragas asks for them one by one."""
     texts = list(dict.fromkeys(text for row in rows for text in (row.answer, *row.references) if text))
     remembering = remember(embedder, max_texts=max(len(texts) + 1, 1))
@@ -167,7 +165,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _of_answer(metric: object) -> _Measure:
-    async def measure(row: Row) -> float:
+    async def measure(row: RagasRow) -> float:
         if not row.references:
             raise _UnscorableError("no reference answer")
         found = [await metric.ascore(reference=one, response=row.answer) for one in row.references]  # type: ignore[attr-defined]
@@ -179,7 +177,7 @@ def _of_answer(metric: object) -> _Measure:
 def _of_context_ids(metric: object) -> _Measure:
     from ragas.dataset_schema import SingleTurnSample
 
-    async def measure(row: Row) -> float:
+    async def measure(row: RagasRow) -> float:
         if not row.gold_ids:
             raise _UnscorableError("no gold documents")
         if not row.context_ids and type(metric).__name__ == "IDBasedContextPrecision":
@@ -196,7 +194,7 @@ def _of_context_texts(metric: object) -> _Measure:
     is_recall = type(metric).__name__ == "NonLLMContextRecall"
     setattr(metric, "_distance_measure" if is_recall else "distance_measure", _BareSimilarity())
 
-    async def measure(row: Row) -> float:
+    async def measure(row: RagasRow) -> float:
         if not row.gold_texts:
             raise _UnscorableError("no gold passages")
         if not row.contexts:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from costkit.errors import ConfigurationError
 from costkit_evals import metrics
-from costkit_evals.ragas_metrics import METRICS, Row, score
+from costkit_evals.ragas_metrics import METRICS, RagasRow, score
 
 
 class WordEmbedder:
@@ -35,8 +35,8 @@ class WordEmbedder:
 
 
 PASSAGE = "Employees may carry over eight days of unused leave."
-RIGHT = Row(
-    question_id="q1",
+RIGHT = RagasRow(
+    id="q1",
     answer="Up to eight days of unused leave.",
     references=("Seven.", "Up to eight days of unused leave."),
     contexts=(PASSAGE, "The canteen opens at noon."),
@@ -44,8 +44,8 @@ RIGHT = Row(
     gold_ids=("leave", "carry-over"),
     gold_texts=(PASSAGE,),
 )
-WRONG = Row(
-    question_id="q2",
+WRONG = RagasRow(
+    id="q2",
     answer="I don't know.",
     references=("30 days",),
     contexts=("The canteen opens at noon.",),
@@ -53,10 +53,8 @@ WRONG = Row(
     gold_ids=("claims",),
     gold_texts=("A claim is submitted within 30 days of the journey.",),
 )
-UNANSWERABLE = Row(question_id="q3", answer="I don't know.", contexts=("Anything.",), context_ids=("any",))
-NO_CONTEXT = Row(
-    question_id="q4", answer="30 days", references=("30 days",), gold_ids=("claims",), gold_texts=("30 days",)
-)
+UNANSWERABLE = RagasRow(id="q3", answer="I don't know.", contexts=("Anything.",), context_ids=("any",))
+NO_CONTEXT = RagasRow(id="q4", answer="30 days", references=("30 days",), gold_ids=("claims",), gold_texts=("30 days",))
 ROWS = (RIGHT, WRONG, UNANSWERABLE, NO_CONTEXT)
 
 
@@ -67,32 +65,28 @@ def embedder() -> WordEmbedder:
 
 def test_every_metric_has_one_value_per_row_in_order(embedder: WordEmbedder) -> None:
     scores = score(ROWS, embedder)
-    assert set(scores.values) == set(METRICS)
-    assert {len(values) for values in scores.values.values()} == {len(ROWS)}
+    assert set(scores) == set(METRICS)
+    assert {len(values) for values in scores.values()} == {len(ROWS)}
 
 
 def test_id_based_metrics_agree_with_ours(embedder: WordEmbedder) -> None:
     scores = score(ROWS, embedder, metrics=["id_based_context_recall", "id_based_context_precision"])
-    assert scores.values["id_based_context_recall"] == [
-        metrics.id_recall(row.gold_ids, row.context_ids) for row in ROWS
-    ]
-    assert scores.values["id_based_context_precision"] == [
-        metrics.id_precision(row.gold_ids, row.context_ids) for row in ROWS
-    ]
+    assert scores["id_based_context_recall"] == [metrics.id_recall(row.gold_ids, row.context_ids) for row in ROWS]
+    assert scores["id_based_context_precision"] == [metrics.id_precision(row.gold_ids, row.context_ids) for row in ROWS]
 
 
 def test_a_right_answer_scores_best_over_its_references(embedder: WordEmbedder) -> None:
     scores = score([RIGHT], embedder)
     for name in ("exact_match", "string_present", "non_llm_string_similarity", "rouge_score", "chrf_score"):
-        assert scores.values[name] == [pytest.approx(1.0)], name
-    assert scores.values["semantic_similarity"] == [pytest.approx(1.0)]
-    assert scores.values["non_llm_context_recall"] == [1.0]
-    assert scores.values["non_llm_context_precision_with_reference"] == [pytest.approx(1.0)]
+        assert scores[name] == [pytest.approx(1.0)], name
+    assert scores["semantic_similarity"] == [pytest.approx(1.0)]
+    assert scores["non_llm_context_recall"] == [1.0]
+    assert scores["non_llm_context_precision_with_reference"] == [pytest.approx(1.0)]
 
 
 def test_a_row_without_a_value_is_none_and_its_reason_is_counted(embedder: WordEmbedder) -> None:
     scores = score(ROWS, embedder)
-    assert scores.values["rouge_score"][2] is None
+    assert scores["rouge_score"][2] is None
     assert scores.failures["rouge_score"] == {"no reference answer": 1}
     assert scores.failures["id_based_context_precision"] == {"no gold documents": 1, "no context": 1}
     assert scores.failures["non_llm_context_recall"] == {"no gold passages": 1}
@@ -100,7 +94,7 @@ def test_a_row_without_a_value_is_none_and_its_reason_is_counted(embedder: WordE
 
 def test_an_empty_context_recalls_nothing(embedder: WordEmbedder) -> None:
     scores = score([NO_CONTEXT], embedder, metrics=["id_based_context_recall", "non_llm_context_recall"])
-    assert list(scores.values.values()) == [[0.0], [0.0]]
+    assert list(scores.values()) == [[0.0], [0.0]]
 
 
 def test_a_vector_that_is_no_number_costs_the_metric_that_uses_it_and_no_other() -> None:
@@ -109,9 +103,9 @@ def test_a_vector_that_is_no_number_costs_the_metric_that_uses_it_and_no_other()
             return super().embed(texts) * np.float32("nan")
 
     scores = score([RIGHT], Deaf(), metrics=["semantic_similarity", "exact_match"])
-    assert scores.values["semantic_similarity"] == [None]
+    assert scores["semantic_similarity"] == [None]
     assert scores.failures["semantic_similarity"] == {"not a number": 1}
-    assert scores.values["exact_match"] == [1.0]
+    assert scores["exact_match"] == [1.0]
 
 
 def test_all_texts_are_embedded_in_one_batch() -> None:
@@ -121,7 +115,7 @@ def test_all_texts_are_embedded_in_one_batch() -> None:
 
 
 def test_no_rows_give_no_values(embedder: WordEmbedder) -> None:
-    assert score([], embedder).values == {name: [] for name in METRICS}
+    assert score([], embedder) == {name: [] for name in METRICS}
 
 
 def test_an_unknown_metric_names_the_known_ones(embedder: WordEmbedder) -> None:
