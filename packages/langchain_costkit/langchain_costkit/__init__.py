@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from langchain_costkit._llm_cache import CostkitSemanticCache as CostkitSemanticCache
     from langchain_costkit.cache import CachedRunnable as CachedRunnable
     from langchain_costkit.cache import cached as cached
+    from langchain_costkit.context import CostkitDocumentCompressor as CostkitDocumentCompressor
+    from langchain_costkit.context import CostkitRetriever as CostkitRetriever
     from langchain_costkit.ledger import CostkitUsageHandler as CostkitUsageHandler
     from langchain_costkit.route import CostkitRouterChain as CostkitRouterChain
     from langchain_costkit.route import CostkitRouterChatModel as CostkitRouterChatModel
 
 __all__ = [
     "CachedRunnable",
+    "CostkitDocumentCompressor",
+    "CostkitRetriever",
     "CostkitRouterChain",
     "CostkitRouterChatModel",
     "CostkitSemanticCache",
@@ -28,6 +32,8 @@ __all__ = [
 
 _HOMES = {
     "CachedRunnable": "langchain_costkit.cache",
+    "CostkitDocumentCompressor": "langchain_costkit.context",
+    "CostkitRetriever": "langchain_costkit.context",
     "CostkitRouterChain": "langchain_costkit.route",
     "CostkitRouterChatModel": "langchain_costkit.route",
     "CostkitSemanticCache": "langchain_costkit.cache",

@@ -1,0 +1,154 @@
+"""Context reduction in LangChain: ``retriever = CostkitRetriever(retriever)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import ConfigDict, PrivateAttr
+
+from costkit import context
+from costkit.context import ContextReducer, Reduction
+from costkit.errors import ConfigurationError
+from costkit.scope import Scope, current, from_metadata
+from langchain_costkit._scoped import scope_of
+
+__all__ = ["SCORE_KEY", "SPANS_KEY", "CostkitDocumentCompressor", "CostkitRetriever"]
+
+SCORE_KEY = "costkit_score"
+SPANS_KEY = "costkit_spans"
+
+
+class CostkitRetriever(BaseRetriever):
+    """A retriever that returns what another one finds, cut to the sentences the question needs.
+
+    Documents come back as copies with their ids and metadata, and under ``costkit_score`` and ``costkit_spans`` the
+    relevance and the [start, end] offsets of what was kept. If scoring fails, the text is cut to the budget instead.
+
+    Args:
+        retriever: Finds the documents; retrieve generously, what is not needed goes.
+        budget_tokens: The most tokens of context. Default: the reducer's own.
+        k: The most documents to return. Default: as many as have something to say. A call may name its own.
+        reducer: Reduces. Default: ``ContextReducer(budget_tokens=...)`` with the default embedder.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    retriever: BaseRetriever
+    k: int | None = None
+    _reducer: ContextReducer = PrivateAttr()
+
+    def __init__(
+        self,
+        retriever: BaseRetriever,
+        *,
+        budget_tokens: int | None = None,
+        k: int | None = None,
+        reducer: ContextReducer | None = None,
+        **kwargs: Any,  # the fields of BaseRetriever: tags, metadata, name
+    ) -> None:
+        super().__init__(retriever=retriever, k=_checked(k), **kwargs)  # type: ignore[call-arg]
+        self._reducer = _reducer_of(reducer, budget_tokens)
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        found = self.retriever.invoke(query, {"callbacks": run_manager.get_child()})
+        given = _numbered(found)
+        reduction = self._reducer.reduce(query, given, scope=_scope(run_manager), run_id=_group(run_manager))
+        return _documents(found, reduction, _checked(k) or self.k)
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        found = await self.retriever.ainvoke(query, {"callbacks": run_manager.get_child()})
+        given = _numbered(found)
+        reduction = await self._reducer.areduce(query, given, scope=_scope(run_manager), run_id=_group(run_manager))
+        return _documents(found, reduction, _checked(k) or self.k)
+
+
+class CostkitDocumentCompressor(BaseDocumentCompressor):
+    """The same reduction as a compressor, for ``ContextualCompressionRetriever`` and ``DocumentCompressorPipeline``.
+
+    Args:
+        budget_tokens: The most tokens of context. Default: the reducer's own.
+        reducer: Reduces. Default: ``ContextReducer(budget_tokens=...)`` with the default embedder.
+    """
+
+    _reducer: ContextReducer = PrivateAttr()
+
+    def __init__(self, *, budget_tokens: int | None = None, reducer: ContextReducer | None = None) -> None:
+        super().__init__()
+        self._reducer = _reducer_of(reducer, budget_tokens)
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> Sequence[Document]:
+        """Return copies of the documents, cut to what ``query`` needs."""
+        return _documents(documents, self._reducer.reduce(query, _numbered(documents), scope=scope_of(None)), None)
+
+    async def acompress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> Sequence[Document]:
+        """Do what ``compress_documents`` does, without blocking."""
+        reduction = await self._reducer.areduce(query, _numbered(documents), scope=scope_of(None))
+        return _documents(documents, reduction, None)
+
+
+def _reducer_of(reducer: ContextReducer | None, budget_tokens: int | None) -> ContextReducer:
+    if reducer is None:
+        return ContextReducer() if budget_tokens is None else ContextReducer(budget_tokens=budget_tokens)
+    if budget_tokens is not None:
+        raise ConfigurationError(f"budget_tokens={budget_tokens!r} has no effect on a given reducer; set it there")
+    return reducer
+
+
+def _checked(k: int | None) -> int | None:
+    if k is not None and k < 1:
+        raise ConfigurationError(f"k must be 1 or more, got {k!r}")
+    return k
+
+
+def _numbered(documents: Sequence[Document]) -> list[context.Document]:
+    """Return the documents as values that are told apart by place: LangChain's ids may be missing or repeat."""
+    return [
+        context.Document(id=str(place), text=document.page_content, title=_title(document))
+        for place, document in enumerate(documents)
+    ]
+
+
+def _title(document: Document) -> str:
+    title = document.metadata.get("title")
+    return title if isinstance(title, str) else ""
+
+
+def _documents(given: Sequence[Document], reduction: Reduction, k: int | None) -> list[Document]:
+    """Return new documents for what is left; the best ``k`` of them, in the reduction's order."""
+    passages = reduction.passages
+    if k is not None and len(passages) > k:
+        # Where nothing was scored the order of retrieval decides, which sorting keeps.
+        best = sorted(passages, key=lambda passage: -(passage.score or 0.0))[:k]
+        passages = tuple(passage for passage in passages if passage in best)
+    return [
+        Document(
+            id=given[int(passage.document_id)].id,
+            page_content=passage.text,
+            metadata={
+                **given[int(passage.document_id)].metadata,
+                SPANS_KEY: [[span.start, span.end] for span in passage.kept],
+                **({} if passage.score is None else {SCORE_KEY: float(passage.score)}),
+            },
+        )
+        for passage in passages
+    ]
+
+
+def _scope(run_manager: CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun) -> Scope:
+    return from_metadata(run_manager.metadata, base=current()) or Scope()
+
+
+def _group(run_manager: CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun) -> str:
+    return str(run_manager.parent_run_id or run_manager.run_id)

@@ -1,0 +1,146 @@
+"""``CostkitRetriever`` and ``CostkitDocumentCompressor``: what the question needs, within a token budget."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from langchain_classic.retrievers import ContextualCompressionRetriever
+from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_tests.integration_tests import RetrieversIntegrationTests
+
+from costkit import ConfigurationError, Scope
+from costkit.context import ContextReducer
+from costkit.scope import use
+from costkit.testing import HashEmbedder, ListRecorder, WordCounter
+from langchain_costkit import CostkitDocumentCompressor, CostkitRetriever
+
+QUESTION = "within how many days are refunds paid"
+KEPT = "Refunds are paid within 14 days."
+
+
+@pytest.fixture
+def reducer(recorder: ListRecorder) -> ContextReducer:
+    return ContextReducer(budget_tokens=8, embedder=HashEmbedder(), counter=WordCounter(), recorder=recorder)
+
+
+class Fixed(BaseRetriever):
+    """Finds four short documents, whatever is asked."""
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        return [
+            Document(f"Document {number} tells of {word}.") for number, word in enumerate(("tea", "rum", "ink", "oak"))
+        ]
+
+
+class TestStandard(RetrieversIntegrationTests):
+    @property
+    def retriever_constructor(self) -> type[BaseRetriever]:
+        return CostkitRetriever
+
+    @property
+    def retriever_constructor_params(self) -> dict[str, Any]:
+        reducer = ContextReducer(embedder=HashEmbedder(), counter=WordCounter(), recorder=ListRecorder())
+        return {"retriever": Fixed(), "reducer": reducer}
+
+    @property
+    def retriever_query_example(self) -> str:
+        return "what tells of tea"
+
+
+async def test_documents_are_cut_to_what_the_question_needs(
+    retriever: BaseRetriever, documents: list[Document], reducer: ContextReducer
+) -> None:
+    before = copy.deepcopy(documents)
+    reducing = CostkitRetriever(retriever, reducer=reducer)
+
+    found = reducing.invoke(QUESTION)
+
+    assert [document.page_content for document in found] == [KEPT]
+    assert found == await reducing.ainvoke(QUESTION)
+    assert found[0].id == "refunds#0"
+    assert found[0].metadata["source"] == "refunds.md"
+    ((start, end),) = found[0].metadata["costkit_spans"]
+    assert documents[0].page_content[start:end] == KEPT
+    assert isinstance(found[0].metadata["costkit_score"], float)
+    assert documents == before
+
+
+def test_documents_that_fit_come_back_whole(retriever: BaseRetriever, documents: list[Document]) -> None:
+    recorder = ListRecorder()
+    roomy = ContextReducer(embedder=HashEmbedder(), counter=WordCounter(), recorder=recorder)
+
+    found = CostkitRetriever(retriever, reducer=roomy).invoke(QUESTION)
+
+    assert [document.page_content for document in found] == [document.page_content for document in documents]
+
+
+def test_documents_without_or_with_equal_ids_are_kept_apart(retriever: BaseRetriever, reducer: ContextReducer) -> None:
+    twins = [
+        Document("Refunds are paid.", id="a"),
+        Document("Within 14 days.", id="a"),
+        Document("Cats sleep all day."),
+    ]
+    compressor = CostkitDocumentCompressor(reducer=reducer)
+
+    found = compressor.compress_documents(twins, "when are refunds paid within days")
+
+    assert [(one.id, one.page_content) for one in found] == [("a", "Refunds are paid."), ("a", "Within 14 days.")]
+
+
+async def test_the_decision_is_booked_for_the_scope(
+    retriever: BaseRetriever, reducer: ContextReducer, recorder: ListRecorder
+) -> None:
+    reducing = CostkitRetriever(retriever, reducer=reducer)
+    with use(Scope(tenant="acme")):
+        reducing.invoke(QUESTION, {"metadata": {"costkit_user": "ann"}})
+        await reducing.ainvoke(QUESTION)
+
+    assert [event.scope for event in recorder.events] == [Scope(tenant="acme", user="ann"), Scope(tenant="acme")]
+    assert {event.decision for event in recorder.events} == {"reduced"}
+
+
+class BrokenReranker:
+    name = "broken"
+
+    def score(self, question: str, texts: Any) -> list[float]:
+        raise OSError("no model")
+
+
+def test_a_broken_reranker_steps_aside_within_the_budget(retriever: BaseRetriever, recorder: ListRecorder) -> None:
+    reducer = ContextReducer(budget_tokens=8, reranker=BrokenReranker(), counter=WordCounter(), recorder=recorder)
+
+    found = CostkitRetriever(retriever, reducer=reducer).invoke(QUESTION)
+
+    assert 0 < sum(len(document.page_content.split()) for document in found) <= 8
+    assert recorder.events[0].decision == "fallback"
+
+
+def test_k_keeps_the_best_documents(retriever: BaseRetriever, reducer: ContextReducer) -> None:
+    assert len(CostkitRetriever(retriever, k=1, reducer=reducer).invoke(QUESTION)) == 1
+    assert len(CostkitRetriever(retriever, reducer=reducer).invoke(QUESTION, k=1)) == 1
+
+
+async def test_it_works_in_langchains_compression_retriever_and_pipeline(
+    retriever: BaseRetriever, reducer: ContextReducer
+) -> None:
+    compressor = CostkitDocumentCompressor(reducer=reducer)
+    pipeline = DocumentCompressorPipeline(transformers=[compressor])
+    for base_compressor in (compressor, pipeline):
+        wrapped = ContextualCompressionRetriever(base_compressor=base_compressor, base_retriever=retriever)
+
+        assert [document.page_content for document in wrapped.invoke(QUESTION)] == [KEPT]
+        assert [document.page_content for document in await wrapped.ainvoke(QUESTION)] == [KEPT]
+
+
+def test_wrong_options_are_refused_at_construction(retriever: BaseRetriever, reducer: ContextReducer) -> None:
+    with pytest.raises(ConfigurationError, match="k must be 1"):
+        CostkitRetriever(retriever, k=0, reducer=reducer)
+    with pytest.raises(ConfigurationError, match="budget_tokens=5"):
+        CostkitRetriever(retriever, budget_tokens=5, reducer=reducer)
+    with pytest.raises(ConfigurationError, match="budget_tokens"):
+        CostkitDocumentCompressor(budget_tokens=0)
