@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from costkit_evals.result import SEGMENTS, Inflation, Row
 from costkit_evals.statistics import Estimate
@@ -29,17 +30,21 @@ __all__ = [
     "inflation",
     "segments",
     "success_cost",
+    "tier_shares",
 ]
 
 GREY, BLUE, GREEN, RED = "#7b8794", "#2f6db5", "#2e8b6f", "#c4512d"
+PALE_BLUE, SAVED = "#9dbfe3", "#6fb89f"
+WIDTH = 5.6  # inches, labels included, so that all plots of the page have one text size
 SEGMENT_COLOURS = dict(
     zip(
         SEGMENTS,
-        ("#9dbfe3", "#2f6db5", "#8f7ab8", "#e0a13a", "#b98b5e", "#5aa9a2", "#c4512d", "#8a9a3b", "#7b8794"),
+        (PALE_BLUE, "#2f6db5", "#8f7ab8", "#e0a13a", "#b98b5e", "#5aa9a2", "#c4512d", "#8a9a3b", "#7b8794"),
         strict=True,
     )
 )
 TIER_COLOURS = {"all": GREY, "cached": GREEN, "cheap": "#e0a13a", "strong": BLUE}
+_EMPHASIS = {"naive": RED, "all": GREEN}
 # Numbers stay text (small, searchable, in the page's own font); the page's style recolours them in dark mode.
 STYLE: dict[RcKeyType, object] = {
     "svg.fonttype": "none",
@@ -65,7 +70,7 @@ STYLE: dict[RcKeyType, object] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One pipeline in the plane of cost (x) and quality (y)."""
+    """One pipeline in the plane of cost (x, US dollars per question) and quality (y)."""
 
     label: str
     cost: Estimate
@@ -89,14 +94,14 @@ def context_waterfall(naive: Row, ours: Row) -> str:
     bars = [_Bar(label="naive: context", start=0.0, end=before, colour=GREY)]
     if ours.context_stages:
         first = ours.context_stages[0]
-        bars.append(_Bar(label=f"{ours.pipeline}: {first.name}", start=0.0, end=first.tokens, colour="#9dbfe3"))
+        bars.append(_Bar(label=f"{ours.pipeline}: {first.name}", start=0.0, end=first.tokens, colour=PALE_BLUE))
         left = first.tokens
         for stage in ours.context_stages[1:]:
-            bars.append(_Bar(label=stage.name, start=left, end=stage.tokens, colour=RED))
+            bars.append(_step(stage.name, left, stage.tokens))
             left = stage.tokens
     else:
-        bars.append(_Bar(label="taken out", start=before, end=kept, colour=RED))
-    bars.append(_Bar(label=f"{ours.pipeline}: kept", start=0.0, end=kept, colour=GREEN))
+        bars.append(_step("taken out", before, kept))
+    bars.append(_Bar(label=f"{ours.pipeline}: kept", start=0.0, end=kept, colour=BLUE))
     return _waterfall(bars, name="context", axis="context tokens per question", form="{:,.0f}")
 
 
@@ -106,8 +111,8 @@ def cost_steps(rows: Sequence[Row]) -> str:
     costs = [(row.pipeline, row.usd_per_question.value * 1000) for row in rows if row.usd_per_question]
     bars = [_Bar(label=costs[0][0], start=0.0, end=costs[0][1], colour=GREY)]
     for (_, before), (name, after) in pairwise(costs):
-        bars.append(_Bar(label=f"to {name}", start=before, end=after, colour=RED if after <= before else "#b98b5e"))
-    bars.append(_Bar(label=costs[-1][0], start=0.0, end=costs[-1][1], colour=GREEN))
+        bars.append(_step(f"to {name}", before, after))
+    bars.append(_Bar(label=costs[-1][0], start=0.0, end=costs[-1][1], colour=BLUE))
     return _waterfall(bars, name="steps", axis="US dollars per 1000 questions", form="${:,.2f}")
 
 
@@ -138,15 +143,16 @@ def cost_quality(points: Sequence[Point], *, quality: str) -> str:
     figure, axes = _axes(height=3.4)
     for point in points:
         axes.errorbar(
-            point.cost.value,
+            point.cost.value * 1000,
             point.quality.value,
-            xerr=_arms(point.cost),
+            xerr=_arms(point.cost, scale=1000),
             yerr=_arms(point.quality),
             fmt="o",
-            markersize=5,
+            markersize=6,
             color=_emphasis(point.label),
             ecolor="#7b879499",
             elinewidth=1,
+            zorder=3 if point.label in _EMPHASIS else 2,
         )
     axes.grid(visible=True)
     axes.set_xlim(left=0)
@@ -160,49 +166,68 @@ def cost_quality(points: Sequence[Point], *, quality: str) -> str:
 def inflation(value: Inflation, *, limit: float, run: str = "this run") -> str:
     """Draw context tokens per question over the runs, with the baseline and the limit."""
     earlier = value.history[-11:]
-    names = [*(f"{one.run}\n{one.created[:10]}" for one in earlier), run]
+    names = [*(f"{one.run}, {one.created[:10]}" for one in earlier), run]
     tokens = [*(one.tokens for one in earlier), value.tokens]
-    figure, axes = _axes(height=2.6)
-    colours = ["#9dbfe3"] * (len(tokens) - 1) + [BLUE]
-    axes.bar(range(len(tokens)), tokens, width=min(0.6, 0.12 * len(tokens) + 0.1), color=colours)
-    for place, count in enumerate(tokens):
-        axes.annotate(f"{count:,.0f}", (place, count), (0, 3), textcoords="offset points", ha="center", fontsize=8.5)
-    tops = list(tokens)
+    figure, axes = _axes(height=0.9 + 0.27 * len(tokens))
+    axes.barh(range(len(tokens)), tokens, height=0.66, color=[*(PALE_BLUE for _ in earlier), BLUE])
+    reach = max(tokens)
     if value.baseline_tokens:
-        for height, style, text in ((1.0, "-", "baseline"), (limit, "--", f"limit ({limit:.2f} x)")):
-            axes.axhline(value.baseline_tokens * height, color=RED, linewidth=1, linestyle=style, label=text)
-        tops.append(value.baseline_tokens * limit)
+        reach = max(reach, value.baseline_tokens * limit)
+        for factor, style, text in ((1.0, "-", "baseline"), (limit, "--", f"limit, {limit:.2f} times")):
+            axes.axvline(value.baseline_tokens * factor, color=RED, linewidth=1, linestyle=style, label=text)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
-    axes.set_ylim(0, max(tops) * 1.15 or 1)
-    axes.set_xlim(-0.7, len(tokens) - 0.3)
-    crowded = len(names) > 6
-    axes.set_xticks(range(len(names)), names, rotation=35 if crowded else 0, ha="right" if crowded else "center")
-    axes.set_ylabel("context tokens\nper question")
+    for place, count in enumerate(tokens):
+        _value(axes, reach, place, f"{count:,.0f}")
+    _rows(axes, names, reach=reach)
+    axes.set_xlabel("context tokens per question")
     return _svg(figure, "inflation")
 
 
 @mpl.rc_context(STYLE)
 def success_cost(rows: Sequence[Row]) -> str:
     """Draw the dollars per 1000 successful answers by tier, one group per row, with intervals."""
-    tiers = [tier for tier in TIER_COLOURS if any(row.usd_per_success.get(tier) for row in rows)]
-    figure, axes = _axes(height=1.0 + 0.2 * len(rows) * len(tiers))
-    thickness, reach = 0.8 / max(len(tiers), 1), 0.0
-    for order, tier in enumerate(tiers):
-        for place, row in enumerate(rows):
+    figure, axes = _axes(height=0.9 + 0.2 * sum(1 + _tiers(row) for row in rows))
+    height, middles, reach = 0.0, [], 0.0
+    for row in rows:
+        middles.append(height + (_tiers(row) - 1) / 2)
+        for tier, colour in TIER_COLOURS.items():
             found = row.usd_per_success.get(tier)
             if found is None:
                 continue
-            value, height = found.value * 1000, place + (order + 0.5) * thickness - 0.4
-            axes.barh(height, value, height=thickness * 0.85, color=TIER_COLOURS[tier])
-            axes.plot([found.low * 1000, found.high * 1000], [height, height], color="#3c4650", linewidth=1)
-            _value(axes, max(value, found.high * 1000), height, f"${value:,.2f}")
-            reach = max(reach, value, found.high * 1000)
-    for tier in tiers:
-        axes.barh(0, 0, color=TIER_COLOURS[tier], label="all answers" if tier == "all" else f"{tier} tier")
-    _rows(axes, [row.pipeline for row in rows], reach=reach)
+            value, high = found.value * 1000, found.high * 1000
+            axes.barh(height, value, height=0.85, color=colour)
+            axes.plot([found.low * 1000, high], [height, height], color=GREY, linewidth=1)
+            _value(axes, max(value, high), height, f"${value:,.2f}")
+            reach, height = max(reach, value, high), height + 1
+        height += 1
+    _rows(axes, [row.pipeline for row in rows], reach=reach, at=middles)
     axes.set_xlabel("US dollars per 1000 successful answers")
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handlelength=0.9)
+    shown = [tier for tier in TIER_COLOURS if any(row.usd_per_success.get(tier) for row in rows)]
+    axes.legend(
+        [Patch(color=TIER_COLOURS[tier]) for tier in shown],
+        ["all answers" if tier == "all" else f"{tier} tier" for tier in shown],
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=4,
+        handlelength=0.9,
+    )
     return _svg(figure, "success")
+
+
+@mpl.rc_context(STYLE)
+def tier_shares(rows: Sequence[Row]) -> str:
+    """Draw stacked bars, one per row: the share of the answers that each tier gave."""
+    figure, axes = _axes(height=0.9 + 0.27 * len(rows))
+    left = [0.0] * len(rows)
+    for tier in [tier for tier in TIER_COLOURS if any(row.tier_share.get(tier) for row in rows)]:
+        widths = [row.tier_share.get(tier, 0.0) * 100 for row in rows]
+        axes.barh(range(len(rows)), widths, left=left, height=0.66, color=TIER_COLOURS[tier], label=f"{tier} tier")
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    _rows(axes, [row.pipeline for row in rows], reach=100)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("percent of the answers")
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handlelength=0.9)
+    return _svg(figure, "shares")
 
 
 @mpl.rc_context(STYLE)
@@ -224,6 +249,10 @@ def growth(rows: Sequence[Row]) -> str:
     return _svg(figure, "growth")
 
 
+def _step(label: str, before: float, after: float) -> _Bar:
+    return _Bar(label=label, start=before, end=after, colour=SAVED if after <= before else RED)
+
+
 def _waterfall(bars: Sequence[_Bar], *, name: str, axis: str, form: str) -> str:
     figure, axes = _axes(height=0.7 + 0.3 * len(bars))
     for place, bar in enumerate(bars):
@@ -232,7 +261,7 @@ def _waterfall(bars: Sequence[_Bar], *, name: str, axis: str, form: str) -> str:
         if place + 1 < len(bars):
             axes.plot([bar.end, bar.end], [place - 0.33, place + 1.33], color=GREY, linewidth=0.6, linestyle=":")
         change = bar.end - bar.start
-        sign = "" if bar.start == 0 else "\N{MINUS SIGN}" if change < 0 else "+"
+        sign = "" if bar.start == 0 or change == 0 else "\N{MINUS SIGN}" if change < 0 else "+"
         _value(axes, high, place, sign + form.format(abs(change)))
     _rows(axes, [bar.label for bar in bars], reach=max(max(bar.start, bar.end) for bar in bars))
     axes.set_xlabel(axis)
@@ -240,7 +269,7 @@ def _waterfall(bars: Sequence[_Bar], *, name: str, axis: str, form: str) -> str:
 
 
 def _margin_labels(axes: Axes, points: Sequence[Point]) -> None:
-    _beside(axes, _merged(axes, [(point.cost.value, point.quality.value, point.label) for point in points]))
+    _beside(axes, _merged(axes, [(point.cost.value * 1000, point.quality.value, point.label) for point in points]))
 
 
 def _merged(axes: Axes, places: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
@@ -260,34 +289,39 @@ def _merged(axes: Axes, places: Sequence[tuple[float, float, str]]) -> list[tupl
 def _beside(axes: Axes, places: Sequence[tuple[float, float, str]]) -> None:
     """Write labels in a column right of the plot, in order of height and apart, each with a thin line to its point."""
     bottom, top = axes.get_ylim()
-    gap = 0.075
-    heights: list[float] = []
     ordered = sorted(places, key=lambda one: (one[1], one[0]))
-    for _, y, _ in ordered:
-        wanted = (y - bottom) / (top - bottom)
-        heights.append(max(wanted, heights[-1] + gap) if heights else wanted)
-    surplus = max(0.0, heights[-1] - 1.0) if heights else 0.0
+    heights = [(y - bottom) / (top - bottom) for _, y, _ in ordered]
+    # Labels that are too close push each other apart until all stand clear.
+    for _ in range(100):
+        for index in range(len(heights) - 1):
+            push = max(0.075 - (heights[index + 1] - heights[index]), 0.0) / 2
+            heights[index] -= push
+            heights[index + 1] += push
     for (x, y, label), height in zip(ordered, heights, strict=True):
         axes.annotate(
             label,
             (x, y),
-            (1.04, height - surplus),
+            (1.04, height),
             textcoords=axes.transAxes,
             va="center",
             fontsize=8.5,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "#7b879466", "linewidth": 0.7, "shrinkA": 2, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "color": "#7b8794aa", "linewidth": 0.7, "shrinkA": 2, "shrinkB": 3},
         )
 
 
+def _tiers(row: Row) -> int:
+    return sum(value is not None for value in row.usd_per_success.values())
+
+
 def _axes(*, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.6, height))
+    figure = Figure(figsize=(WIDTH, height))
     return figure, figure.add_subplot()
 
 
-def _rows(axes: Axes, labels: Sequence[str], *, reach: float) -> None:
+def _rows(axes: Axes, labels: Sequence[str], *, reach: float, at: Sequence[float] | None = None) -> None:
     """Name the horizontal bars from the top down, and leave room for the numbers at their ends."""
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)) if at is None else at, labels)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.set_xlim(0, reach * 1.16 or 1)
@@ -298,13 +332,13 @@ def _value(axes: Axes, x: float, y: float, text: str) -> None:
     axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
 
 
-def _arms(value: Estimate) -> list[list[float]]:
+def _arms(value: Estimate, *, scale: float = 1.0) -> list[list[float]]:
     """Return the error bar's arms; a bootstrap interval may by chance miss its estimate, an arm is never negative."""
-    return [[max(value.value - value.low, 0.0)], [max(value.high - value.value, 0.0)]]
+    return [[max(value.value - value.low, 0.0) * scale], [max(value.high - value.value, 0.0) * scale]]
 
 
 def _emphasis(pipeline: str) -> str:
-    return {"naive": RED, "all": GREEN}.get(pipeline, BLUE)
+    return _EMPHASIS.get(pipeline, BLUE)
 
 
 def _words(name: str) -> str:
@@ -319,6 +353,10 @@ def _svg(figure: Figure, name: str) -> str:
     """Return the figure as one ``<svg>`` element whose ids carry ``name``, since several stand in one page."""
     page = StringIO()
     FigureCanvasSVG(figure)
+    # The axes take up a fixed share of the figure, the labels around them a fixed width.
+    axes = figure.axes[0].get_position().width
+    surplus = figure.get_tightbbox().width - WIDTH
+    figure.set_figwidth(max(figure.get_figwidth() - surplus / axes, 2.5))
     figure.savefig(page, format="svg", bbox_inches="tight", pad_inches=0.03, transparent=True, metadata={"Date": None})
     text = page.getvalue()
     drawing = text[text.index("<svg") + len("<svg") :]

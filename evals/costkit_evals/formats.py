@@ -57,7 +57,7 @@ def thousand(usd: float | None) -> str:
     if usd is None:
         return NOTHING
     value = usd * 1000
-    return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
+    return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.3f}"
 
 
 def percent(share: float) -> str:

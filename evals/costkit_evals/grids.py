@@ -79,7 +79,13 @@ def figure_grid(result: Result, place: Place) -> Grid:
         _group("US dollars per 1000 questions", rows, ["total", *_segments(rows)], _dollars, segment_title),
         _group("US dollars per 1000 successful answers", rows, _success_tiers(rows), _success, _tier_title),
         _group("Share of answers", rows, _keys(row.tier_share for row in rows), _share, _tier_title),
-        _group("Response cache", rows, _hit_lines(rows), _hits, str),
+        _group(
+            "Response cache: hits of all questions, wrong and stale ones of all hits",
+            rows,
+            _hit_lines(rows),
+            _hits,
+            str,
+        ),
         _group("Questions", rows, ["scored"], _scored, str),
     ]
     return Grid(title=_title(place), columns=_columns(rows), groups=tuple(group for group in groups if group.lines))
@@ -211,9 +217,10 @@ def _hits(row: Row, key: str) -> Cell:
     if count is None or not found.n:
         return EMPTY
     harmful = key in {"wrong hits", "stale hits"}
-    whole, word = (found.exact + found.semantic, "of hits") if harmful else (found.n, "of questions")
-    share = f"{percent(count / whole)} {word}" if whole else ""
-    return Cell(text=f"{count:,}", small=share, tone="bad" if harmful and count else "")
+    whole = found.exact + found.semantic if harmful else found.n
+    return Cell(
+        text=f"{count:,}", small=percent(count / whole) if whole else "", tone="bad" if harmful and count else ""
+    )
 
 
 def _scored(row: Row, _key: str) -> Cell:

@@ -61,7 +61,8 @@ def render(result: Result, *, limits: Limits | None = None) -> str:
 
     limits = limits or Limits()
     reader = _main_reader(result)
-    pairs = _pairs(result, limits.pipeline, reader)
+    pairs = _pairs(result, limits.pipeline, reader, phase="first")
+    replayed = _pairs(result, limits.pipeline, reader, phase="replay")
     tables = [(place, grids.figure_grid(result, place)) for place in grids.places(result)]
     differences = (grids.difference_grid(result, place, margin=limits.quality_margin) for place, _ in tables)
     latencies = (grids.latency_grid(result, place) for place, _ in tables)
@@ -72,9 +73,9 @@ def render(result: Result, *, limits: Limits | None = None) -> str:
             result=result,
             failed=list(dict.fromkeys(gate.name for gate in result.gates if not gate.passed)),
             limits=limits,
-            cards=_cards(result, pairs, limits),
+            cards=_cards(result, pairs, replayed, limits),
             sections=[(title, figures) for title, figures in _sections(result, pairs, reader, limits) if figures],
-            tables=[(place[2] == reader, table) for place, table in tables],
+            tables=[(place[0] == result.rows[0].framework and place[2] == reader, table) for place, table in tables],
             differences=[grid for grid in differences if grid],
             latencies=[grid for grid in latencies if grid],
             frameworks=[FRAMEWORKS[pair.framework] for pair in pairs],
@@ -112,19 +113,19 @@ def _main_reader(result: Result) -> str:
     return "tiered" if "tiered" in readers or not readers else readers[0]
 
 
-def _pairs(result: Result, pipeline: str, reader: str) -> list[_Pair]:
-    """Return the first-pass rows to put first: each framework's naive row beside the judged one."""
+def _pairs(result: Result, pipeline: str, reader: str, *, phase: str) -> list[_Pair]:
+    """Return the rows to put first: each framework's naive row beside the judged one."""
     found = []
     for framework in dict.fromkeys(row.framework for row in result.rows):
         naive, ours = (
-            result.row(framework=framework, phase="first", pipeline=name, reader=reader) for name in ("naive", pipeline)
+            result.row(framework=framework, phase=phase, pipeline=name, reader=reader) for name in ("naive", pipeline)
         )
         if naive and ours:
             found.append(_Pair(framework=framework, naive=naive, ours=ours))
     return found
 
 
-def _cards(result: Result, pairs: Sequence[_Pair], limits: Limits) -> list[_Card]:
+def _cards(result: Result, pairs: Sequence[_Pair], replayed: Sequence[_Pair], limits: Limits) -> list[_Card]:
     if not pairs:
         return []
     cards = [
@@ -136,8 +137,14 @@ def _cards(result: Result, pairs: Sequence[_Pair], limits: Limits) -> list[_Card
             result, pairs, "Cost of 1000 successful answers", "", lambda row: row.usd_per_success.get("all"), thousand
         ),
     ]
+    if replayed:
+        cards.append(
+            _figure_card(
+                result, replayed, "Replay: cost of 1000 questions", "usd", lambda row: row.usd_per_question, thousand
+            )
+        )
     quality = (_quality_card(result, metric, limits) for metric in QUALITY)
-    return [card for card in (*cards, *quality) if card]
+    return [card for card in (*cards[:3], *quality, *cards[3:]) if card]
 
 
 def _figure_card(
@@ -178,13 +185,13 @@ def _quality_card(result: Result, metric: str, limits: Limits) -> _Card | None:
         return None
     _, worst = min(found, key=lambda pair: pair[1].lower_bound)
     lines = tuple(
-        f"{FRAMEWORKS[one.framework]}, {one.reader} reader: {signed(gap.value)}, at least {signed(gap.lower_bound)}"
+        f"{FRAMEWORKS[one.framework]}, {one.reader}: {signed(gap.value)} (\N{GREATER-THAN OR EQUAL TO} {signed(gap.lower_bound)})"
         for one, gap in found
     )
     return _Card(
         title=f"Change of {metric_title(metric)}",
         figure=f"\N{GREATER-THAN OR EQUAL TO} {signed(worst.lower_bound)}",
-        detail="worst one-sided 95% lower bound",
+        detail="worst one-sided 95% lower bound; each estimate (and its bound) by framework and reader:",
         lines=lines,
     )
 
@@ -230,13 +237,9 @@ def _segments(rows: Sequence[Row], *, dollars: bool) -> _Figure:
 def _money(rows: Sequence[Row], pair: _Pair) -> list[_Figure]:
     if not pair.naive.usd_per_question or not pair.ours.usd_per_question:
         return []
-    steps = [pair.naive, *(row for row in rows if "+" in row.pipeline), pair.ours]
-    # The first added part has no sum sign in its name: it is the first name of the sums.
-    head = next((row.pipeline.split("+")[0] for row in steps if "+" in row.pipeline), None)
-    steps[1:1] = [row for row in rows if row.pipeline == head]
     figure = _Figure(
         title="What each part takes off the bill",
-        svg=charts.cost_steps(steps),
+        svg=charts.cost_steps(_added(rows, pair)),
         caption=f"Parts are added one by one, from naive to {pair.ours.pipeline}; the response cache is off in this "
         "pass, so it changes nothing here.",
     )
@@ -269,16 +272,28 @@ def _success(result: Result, pair: _Pair, reader: str) -> list[_Figure]:
     if not rows:
         return []
     ours = next((row for row in rows if row.pipeline == pair.ours.pipeline), rows[-1])
-    hits = (
-        f" {ours.pipeline} answers {percent(ours.hits.rate)} from the cache; {ours.hits.wrong} of those hits are wrong."
-    )
+    asked = "the replay" if phase == "replay" else "the first pass"
+    hits = f"With pipeline {ours.pipeline}, {percent(ours.hits.rate)} of the questions hit the cache; {ours.hits.wrong} hits are wrong."
     return [
         _Figure(
-            title="By tier, in the replay" if phase == "replay" else "By tier, in the first pass",
-            svg=charts.success_cost(rows),
-            caption=f"Dollars spent over answers that succeed, by the tier that answered.{hits if ours.hits.n else ''}",
-        )
+            title=f"By tier, in {asked}",
+            svg=charts.success_cost(_added(rows, pair)),
+            caption="Dollars spent over answers that succeed, by the tier that answered, with 95% intervals.",
+        ),
+        _Figure(
+            title=f"Who answered, in {asked}",
+            svg=charts.tier_shares(rows),
+            caption=hits if ours.hits.n else "Share of the answers by tier.",
+        ),
     ]
+
+
+def _added(rows: Sequence[Row], pair: _Pair) -> list[Row]:
+    """Return naive, the pipelines to which parts are added one by one, and the judged pipeline."""
+    names = [row.pipeline for row in rows]
+    sums = [name for name in names if "+" in name]
+    wanted = [pair.naive.pipeline, *(name.split("+")[0] for name in sums[:1]), *sums, pair.ours.pipeline]
+    return [rows[names.index(name)] for name in dict.fromkeys(wanted) if name in names]
 
 
 def _growth(result: Result, pair: _Pair, reader: str) -> list[_Figure]:
