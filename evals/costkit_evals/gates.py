@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from costkit.errors import ConfigurationError
-
 from costkit_evals.result import Comparison, GateName, GateOutcome, Result
 
 __all__ = ["EXIT_CODES", "Limits", "exit_code", "judge"]

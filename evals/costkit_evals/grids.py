@@ -63,6 +63,20 @@ class Grid:
 
 
 EMPTY = Cell(text=NOTHING)
+_METRIC_ORDER = (
+    "span_recall",
+    "span_precision",
+    "id_recall",
+    "id_precision",
+    "token_f1",
+    "exact_match",
+    "containment",
+    "abstention_accuracy",
+    "semantic_similarity",
+    "success",
+)
+_TOKEN_ORDER = ("context", "prompt", "output", "cache_read", "cache_write", "usd")
+_TIER_ORDER = ("all", "cached", "cheap", "strong")
 
 
 def places(result: Result) -> list[Place]:
@@ -257,9 +271,7 @@ def _latency(taken: Iterable[StageLatency], stage: str, pipeline: str) -> Cell:
 
 def _keys(mappings: Iterable[Iterable[str]]) -> list[str]:
     """Return the keys of all mappings in a fixed order, known ones first."""
-    known = ("span_recall", "span_precision", "id_recall", "id_precision", "token_f1", "exact_match", "containment")
-    known += ("abstention_accuracy", "semantic_similarity", "success")
-    known += ("context", "prompt", "output", "cache_read", "cache_write", "usd", "all", "cached", "cheap", "strong")
+    known = (*_METRIC_ORDER, *_TOKEN_ORDER, *_TIER_ORDER)
     found = {key for mapping in mappings for key in mapping}
     return [key for key in known if key in found] + sorted(found - set(known))
 
