@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pysbd
 import sentencex
-from costkit.text import split_sentences
 from syntok import segmenter
+
+from costkit.text import split_sentences
 
 LABELLED = Path(__file__).parents[1] / "tests" / "core" / "data" / "sentences.txt"
 LANGUAGES = {"german": "de", "french, spanish, dutch": "fr"}  # the two that must be told get the best single choice

@@ -1,16 +1,15 @@
 """Units of text, lexical tokens and exact-match keys."""
 
-# ruff: noqa: RUF001 (look-alike characters are what is tested here)
-
 import re
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from costkit.errors import ConfigurationError
-from costkit.text import Span, normalise_question, split_sentences, words
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from costkit.errors import ConfigurationError
+from costkit.text import Span, normalise_question, split_sentences, words
 
 LABELLED = Path(__file__).parent / "data" / "sentences.txt"
 BITS = [
