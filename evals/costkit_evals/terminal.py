@@ -74,7 +74,7 @@ class Progress:
         self._label = ""
 
     def start(self, total: int) -> None:
-        """Begin; ``total`` is how often ``advance`` will be called."""
+        """Begin; ``total`` is the number of steps."""
         self._total, self._done, self._label = total, 0, ""
         if self._console.is_terminal:
             self._bar = RichProgress(
@@ -88,12 +88,12 @@ class Progress:
             self._task = self._bar.add_task("starting", total=total)
             self._bar.start()
 
-    def advance(self, label: str) -> None:
-        """Count one step done; ``label`` says what is being worked on."""
-        self._done += 1
+    def advance(self, label: str, count: int = 1) -> None:
+        """Count steps done; ``label`` says what is being worked on."""
+        self._done += count
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=1, description=Text(label).markup)
-        elif label != self._label or self._tenth(self._done) != self._tenth(self._done - 1):
+            self._bar.update(self._task, advance=count, description=Text(label).markup)
+        elif label != self._label or self._tenth(self._done) != self._tenth(self._done - count):
             self._console.print(Text(f"[{self._done}/{self._total}] {label}"), soft_wrap=True)
         self._label = label
 
