@@ -1,0 +1,54 @@
+"""Context: retrieved documents cut to the sentences a question needs, under a hard token budget, with exact offsets.
+
+``ContextReducer`` decides; a ``Reranker`` scores; a ``Reduction`` says what was kept, what was dropped and why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from costkit.context.document import Document as Document
+    from costkit.context.document import Dropped as Dropped
+    from costkit.context.document import Kept as Kept
+    from costkit.context.document import Passage as Passage
+    from costkit.context.document import Reduction as Reduction
+    from costkit.context.reduce import ContextReducer as ContextReducer
+    from costkit.context.rerank import Reranker as Reranker
+    from costkit.context.rerank import from_embedder as from_embedder
+    from costkit.context.rerank import from_fastembed_cross_encoder as from_fastembed_cross_encoder
+    from costkit.context.rerank import from_flashrank as from_flashrank
+
+__all__ = [
+    "ContextReducer",
+    "Document",
+    "Dropped",
+    "Kept",
+    "Passage",
+    "Reduction",
+    "Reranker",
+    "from_embedder",
+    "from_fastembed_cross_encoder",
+    "from_flashrank",
+]
+
+_HOMES = {
+    "ContextReducer": "costkit.context.reduce",
+    "Document": "costkit.context.document",
+    "Dropped": "costkit.context.document",
+    "Kept": "costkit.context.document",
+    "Passage": "costkit.context.document",
+    "Reduction": "costkit.context.document",
+    "Reranker": "costkit.context.rerank",
+    "from_embedder": "costkit.context.rerank",
+    "from_fastembed_cross_encoder": "costkit.context.rerank",
+    "from_flashrank": "costkit.context.rerank",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

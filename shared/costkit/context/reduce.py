@@ -1,0 +1,261 @@
+"""The context reducer: retrieved documents in, the sentences that a question needs out, never above the budget."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from costkit.context.document import Decision, Document, Dropped, Kept, Passage, Reduction, as_context, passage_of
+from costkit.context.rerank import Reranker, from_embedder
+from costkit.context.select import Budget, first_units, in_context, select, without_copies, without_least
+from costkit.context.sentences import Unit, copies, units_of
+from costkit.embed import Embedder
+from costkit.errors import ConfigurationError
+from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
+from costkit.scope import Scope, current
+from costkit.tokens import TokenCounter, default_counter, upper_bound
+
+__all__ = ["ContextReducer", "Order"]
+
+Order = Literal["stable", "relevance"]
+
+DEFAULT_BUDGET_TOKENS = 700
+
+_log = logging.getLogger("costkit.context")
+
+
+class ContextReducer:
+    """Keeps the sentences a question needs, under a hard token budget, with exact source offsets.
+
+    Documents that fit the budget are kept whole. If scoring fails, the originals are cut to the budget at sentence
+    ends instead: nothing is raised, and the failure is logged once.
+
+    Args:
+        budget_tokens: The most tokens of context, titles and separators included, counted at the counter's stated
+            upper error.
+        reranker: Scores texts against the question. Default: ``from_embedder(embedder)``.
+        embedder: For the default reranker. Default: ``costkit.embed.default_embedder()``.
+        counter: Counts tokens. Default: ``costkit.tokens.default_counter()``.
+        recorder: Where decisions are booked. Default: the process-wide ledger.
+        order: ``stable`` keeps documents in the order given, so that equal selections give equal prompts;
+            ``relevance`` puts the best first. Sentences stay in source order in both.
+        clock: Returns seconds that never go back.
+
+    Raises:
+        ConfigurationError: An option has a value that cannot work.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget_tokens: int = DEFAULT_BUDGET_TOKENS,
+        reranker: Reranker | None = None,
+        embedder: Embedder | None = None,
+        counter: TokenCounter | None = None,
+        recorder: Recorder | None = None,
+        order: Order = "stable",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if isinstance(budget_tokens, bool) or not isinstance(budget_tokens, int) or budget_tokens < 1:
+            raise ConfigurationError(f"budget_tokens must be an integer of 1 or more, got {budget_tokens!r}")
+        if order not in get_args(Order):
+            raise ConfigurationError(f"order must be one of {get_args(Order)}, got {order!r}")
+        if reranker is not None and embedder is not None:
+            raise ConfigurationError(f"embedder={embedder!r} serves the default reranker only: give one of the two")
+        self._budget_tokens = budget_tokens
+        self._reranker = from_embedder(embedder) if reranker is None else reranker
+        self._counter = default_counter() if counter is None else counter
+        self._recorder = recorder
+        self._order = order
+        self._clock = clock
+        self._warned: set[str] = set()
+
+    def reduce(
+        self,
+        question: str,
+        documents: Sequence[Document],
+        *,
+        scope: Scope | None = None,
+        run_id: str | None = None,
+    ) -> Reduction:
+        """Reduce ``documents`` to what ``question`` needs.
+
+        Args:
+            question: The user's question, standing alone.
+            documents: What was retrieved, best first. They are not changed.
+            scope: Who it is for. Default: the scope in force.
+            run_id: Groups the ledger's events of one question.
+
+        Raises:
+            ConfigurationError: ``question`` is no string, or two different documents have one id.
+        """
+        started = self._clock()
+        given = _distinct(question, documents)
+        whole = tuple(_whole(document, rank) for rank, document in enumerate(given))
+        if upper_bound(self._counter, as_context(whole)) <= self._budget_tokens:
+            cut = _Cut(passages=whole, decision="kept", reason=f"all documents fit {self._budget_tokens} tokens")
+        else:
+            cut = self._cut(question, given)
+        reduction = Reduction(
+            passages=cut.passages,
+            dropped=cut.dropped,
+            tokens_before=self._counter.count(as_context(whole)),
+            tokens_after=self._counter.count(as_context(cut.passages)),
+            seconds=self._clock() - started,
+            decision=cut.decision,
+            reason=cut.reason,
+        )
+        self._record(reduction, len(given), scope or current() or Scope(), run_id)
+        return reduction
+
+    async def areduce(
+        self,
+        question: str,
+        documents: Sequence[Document],
+        *,
+        scope: Scope | None = None,
+        run_id: str | None = None,
+    ) -> Reduction:
+        """Do what ``reduce`` does in a thread, so that the event loop goes on."""
+        return await asyncio.to_thread(self.reduce, question, documents, scope=scope, run_id=run_id)
+
+    def _cut(self, question: str, documents: Sequence[Document]) -> _Cut:
+        units = units_of(documents, self._counter)
+        budget = Budget(
+            tokens=int(self._budget_tokens / (1 + self._counter.upper_error)),
+            document_tokens=tuple(self._counter.count(f"\n\n{document.title}\n") for document in documents),
+        )
+        try:
+            relevance = self._relevance(question, documents, units)
+        except Exception as error:  # noqa: BLE001 whatever a reranker raises, the user's chain goes on
+            self._warn_once(f"{self._reranker.name} failed, documents are cut to the budget instead: {error!r}")
+            reason = f"scoring failed with {type(error).__name__}, so the documents are cut to the budget"
+            in_order = [float(-index) for index in range(len(units))]
+            return self._fitting(documents, units, in_order, first_units(units, budget), "fallback", reason)
+        left_out = without_copies(relevance, copies(documents, units))
+        chosen = select(units, relevance, budget, left_out=left_out)
+        reason = f"the most relevant sentences within {self._budget_tokens} tokens"
+        return self._fitting(documents, units, relevance, chosen, "reduced", reason, left_out=left_out)
+
+    def _relevance(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[float]:
+        scores = self._reranker.score(question, [unit.view for unit in units])
+        document_scores = self._reranker.score(question, [document.text for document in documents])
+        if len(scores) != len(units) or len(document_scores) != len(documents):
+            raise ValueError(f"{self._reranker.name} gave {len(scores)} scores for {len(units)} texts")
+        return in_context(units, scores, document_scores)
+
+    def _fitting(
+        self,
+        documents: Sequence[Document],
+        units: Sequence[Unit],
+        relevance: Sequence[float],
+        chosen: Collection[int],
+        decision: Decision,
+        reason: str,
+        *,
+        left_out: Collection[int] = (),
+    ) -> _Cut:
+        """Join what is chosen, and take the least relevant back until the joined text itself is within the budget."""
+        scores = relevance if decision == "reduced" else None
+        passages = _joined(documents, units, scores, chosen, self._order)
+        while upper_bound(self._counter, as_context(passages)) > self._budget_tokens:
+            chosen = without_least(units, relevance, chosen)
+            passages = _joined(documents, units, scores, chosen, self._order)
+        dropped = tuple(
+            Dropped(
+                document_id=documents[unit.rank].id,
+                start=unit.start,
+                end=unit.end,
+                tokens=unit.tokens,
+                reason="duplicate" if index in left_out else "budget",
+            )
+            for index, unit in enumerate(units)
+            if index not in chosen
+        )
+        return _Cut(passages=passages, dropped=dropped, decision=decision, reason=reason)
+
+    def _record(self, reduction: Reduction, documents: int, scope: Scope, run_id: str | None) -> None:
+        event = Event(
+            kind="rerank",
+            part="context",
+            decision=reduction.decision,
+            reason=reduction.reason,
+            scope=scope,
+            saved=Usage(uncached_input_tokens=reduction.saved_tokens),
+            saved_nano_usd=None,  # only the caller's model has a price
+            seconds=reduction.seconds,
+            status="failed" if reduction.decision == "fallback" else "ok",
+            run_id=run_id,
+            details={
+                "reranker": self._reranker.name,
+                "budget_tokens": self._budget_tokens,
+                "tokens_before": reduction.tokens_before,
+                "tokens_after": reduction.tokens_after,
+                "documents": documents,
+                "documents_kept": len(reduction.passages),
+                "spans_kept": len(reduction.kept),
+            },
+        )
+        try:
+            (self._recorder or default_recorder()).record(event)
+        except Exception as error:  # noqa: BLE001 a broken ledger never breaks the user's chain
+            self._warn_once(f"the decision is not booked: {error!r}")
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            _log.warning(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cut:
+    passages: tuple[Passage, ...]
+    decision: Decision
+    reason: str
+    dropped: tuple[Dropped, ...] = ()
+
+
+def _distinct(question: str, documents: Sequence[Document]) -> list[Document]:
+    """Check the arguments; a document given twice counts once."""
+    if not isinstance(question, str):
+        raise ConfigurationError(f"question must be a string, got {question!r}")
+    found: dict[str, Document] = {}
+    for document in documents:
+        if found.setdefault(document.id, document) != document:
+            raise ConfigurationError(f"documents has two different documents of the id {document.id!r}: number them")
+    return list(found.values())
+
+
+def _whole(document: Document, rank: int) -> Passage:
+    size = len(document.text)
+    span = Kept(document_id=document.id, start=0, end=size, text=document.text, rank=rank, score=None)
+    return passage_of(document, [span])
+
+
+def _joined(
+    documents: Sequence[Document],
+    units: Sequence[Unit],
+    scores: Sequence[float] | None,
+    chosen: Collection[int],
+    order: Order,
+) -> tuple[Passage, ...]:
+    kept: dict[int, list[Kept]] = {}
+    for index in sorted(chosen):
+        unit = units[index]
+        span = Kept(
+            document_id=documents[unit.rank].id,
+            start=unit.start,
+            end=unit.end,
+            text=unit.text,
+            rank=unit.rank,
+            score=None if scores is None else scores[index],
+        )
+        kept.setdefault(unit.rank, []).append(span)
+    passages = [passage_of(documents[rank], spans) for rank, spans in kept.items()]
+    if order == "relevance":
+        passages.sort(key=lambda passage: -(passage.score or 0.0))
+    return tuple(passages)

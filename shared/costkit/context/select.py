@@ -1,0 +1,137 @@
+"""Which units to keep under a token budget: pure functions on values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from costkit.context.sentences import Unit
+
+__all__ = ["Budget", "first_units", "in_context", "select", "without_copies", "without_least"]
+
+# Tuned on the development families of the handbook golden set; the curve is flat around both.
+_NEIGHBOUR_WEIGHT = 0.3
+_DOCUMENT_WEIGHT = 1.0
+_SEPARATOR_TOKENS = 1
+
+# Worth nothing without what stands under them.
+_SUPPORTING = ("heading", "header")
+
+
+def in_context(units: Sequence[Unit], scores: Sequence[float], document_scores: Sequence[float]) -> list[float]:
+    """Return each unit's relevance: its own score, with its better neighbour's and its document's added.
+
+    An answer often stands beside the sentence that sounds like the question, in a document that is about it.
+    """
+    relevance = []
+    for index, unit in enumerate(units):
+        beside = [at for at in (index - 1, index + 1) if 0 <= at < len(units) and units[at].rank == unit.rank]
+        neighbour = max((scores[at] for at in beside), default=0.0)
+        relevance.append(scores[index] + _NEIGHBOUR_WEIGHT * neighbour + _DOCUMENT_WEIGHT * document_scores[unit.rank])
+    return relevance
+
+
+def without_copies(relevance: Sequence[float], copies: Collection[tuple[int, int]]) -> set[int]:
+    """Return the units to leave out because their text stands in another: of equal units the most relevant stays."""
+    return {a for a, b in copies if (b, a) not in copies or (relevance[a], -a) < (relevance[b], -b)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How many tokens may be taken.
+
+    Attributes:
+        tokens: The most to take.
+        document_tokens: What the first unit of each document costs more, for its title and separator.
+    """
+
+    tokens: int
+    document_tokens: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Choice:
+    """The units taken so far, and what they cost."""
+
+    units: Sequence[Unit]
+    budget: Budget
+    used: int = 0
+    taken: set[int] = field(default_factory=set)
+    opened: set[int] = field(default_factory=set)
+
+    def take(self, group: Collection[int]) -> bool:
+        """Take the units of ``group`` if they fit together, or none of them."""
+        new = set(group) - self.taken
+        ranks = {self.units[index].rank for index in new} - self.opened
+        cost = sum(self.units[index].tokens + _SEPARATOR_TOKENS for index in new)
+        cost += sum(self.budget.document_tokens[rank] for rank in ranks)
+        if self.used + cost > self.budget.tokens:
+            return False
+        self.used += cost
+        self.taken |= new
+        self.opened |= ranks
+        return True
+
+
+def select(
+    units: Sequence[Unit], relevance: Sequence[float], budget: Budget, *, left_out: Collection[int] = ()
+) -> set[int]:
+    """Choose units greedily by relevance until the budget is used up.
+
+    A unit that needs another (a row its header, a referring sentence its antecedent) is taken with it or not at all.
+    A heading is taken only where something under it is, and only from what the others leave of the budget.
+
+    Args:
+        units: All units, in order.
+        relevance: One number per unit, higher is better.
+        budget: How many tokens may be taken.
+        left_out: Units never to choose.
+
+    Returns:
+        The indexes of the chosen units.
+    """
+    choice = _Choice(units, budget)
+    order = sorted(range(len(units)), key=lambda index: (-relevance[index], index))
+    for index in order:
+        if index not in left_out and units[index].kind not in _SUPPORTING:
+            choice.take(_with_needs(units, index, left_out))
+    for heading in [units[index].heading for index in order if index in choice.taken]:
+        if heading is not None:
+            choice.take([heading])
+    return choice.taken
+
+
+def _with_needs(units: Sequence[Unit], index: int, left_out: Collection[int]) -> list[int]:
+    group = [index]
+    needed = units[index].needs
+    while needed is not None:
+        # An antecedent that is a copy is weighed elsewhere; a header is needed where its row stands.
+        if needed not in left_out or units[needed].kind == "header":
+            group.append(needed)
+        needed = units[needed].needs
+    return group
+
+
+def first_units(units: Sequence[Unit], budget: Budget) -> set[int]:
+    """Choose units from the beginning until one no longer fits."""
+    choice = _Choice(units, budget)
+    for index in range(len(units)):
+        if not choice.take([index]):
+            break
+    return _supported(units, choice.taken)
+
+
+def without_least(units: Sequence[Unit], relevance: Sequence[float], chosen: Collection[int]) -> set[int]:
+    """Return ``chosen`` without its least relevant unit that no other chosen one needs."""
+    needed = {units[index].needs for index in chosen}
+    loose = [index for index in chosen if index not in needed and units[index].kind not in _SUPPORTING]
+    least = min(loose, key=lambda index: (relevance[index], -index))
+    return _supported(units, {index for index in chosen if index != least})
+
+
+def _supported(units: Sequence[Unit], chosen: Collection[int]) -> set[int]:
+    """Take out headings and table headers under which nothing is chosen."""
+    used = {
+        at for index in chosen if units[index].kind != "heading" for at in (units[index].needs, units[index].heading)
+    }
+    return {index for index in chosen if index in used or units[index].kind not in _SUPPORTING}

@@ -1,0 +1,154 @@
+"""Documents cut into units: each with what a reranker should see of its surroundings, and what it cannot do without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from costkit.context.document import Document
+from costkit.text import Span, SpanKind, split_sentences, words
+from costkit.tokens import TokenCounter
+
+__all__ = ["Unit", "copies", "units_of"]
+
+# A sentence that begins with one of these refers to the sentence before it.
+_REFERRING = frozenset(
+    "it its they them their theirs this that these those he she him his her hers such both neither either "
+    "however but so therefore thus hence then otherwise instead also and or nor yet still moreover furthermore "
+    "consequently nevertheless nonetheless similarly likewise conversely accordingly afterwards meanwhile".split()
+)
+_PROSE = ("sentence", "item")
+_SHORTEST_OVERLAP = 24  # characters: a shorter agreement of two documents happens by chance
+_SHORTEST_COPY = 8  # words: shorter sentences ("None.") mean different things in different documents
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """The smallest piece that is kept or dropped as a whole.
+
+    Attributes:
+        rank: Place of its document in the order given.
+        start: Offset of its first character in the document.
+        end: Offset after its last character.
+        kind: Sentence, heading, list item, table header, table row or code.
+        text: ``document.text[start:end]``.
+        view: The text behind its title, heading and table header: what a reranker scores.
+        tokens: Tokens of ``text``.
+        needs: Index of the unit that comes along when this one is kept: its table header or its antecedent.
+        heading: Index of the heading it stands under.
+    """
+
+    rank: int
+    start: int
+    end: int
+    kind: SpanKind
+    text: str
+    view: str
+    tokens: int
+    needs: int | None = None
+    heading: int | None = None
+
+
+def units_of(documents: Sequence[Document], counter: TokenCounter) -> list[Unit]:
+    """Cut ``documents`` into units, in order; ``needs`` and ``heading`` are indexes into the returned list."""
+    units: list[Unit] = []
+    for rank, document in enumerate(documents):
+        units.extend(_units(rank, document, len(units), counter))
+    return units
+
+
+def _units(rank: int, document: Document, first: int, counter: TokenCounter) -> Iterator[Unit]:
+    heading: tuple[int, str] | None = None
+    header: tuple[int, str] | None = None
+    previous: Span | None = None
+    for index, span in enumerate(split_sentences(document.text), first):
+        text = document.text[span.start : span.end]
+        if span.kind == "heading":
+            heading = None
+        if span.kind != "row":
+            header = None
+        above = [document.title, heading[1] if heading else ""]
+        yield Unit(
+            rank=rank,
+            start=span.start,
+            end=span.end,
+            kind=span.kind,
+            text=text,
+            view=". ".join([*filter(None, above), f"{header[1]}\n{text}" if header else text]),
+            tokens=counter.count(text),
+            needs=header[0] if header else _antecedent(document.text, previous, span, index),
+            heading=heading[0] if heading else None,
+        )
+        if span.kind == "heading":
+            heading = (index, text.strip("#=- \t\n"))
+        if span.kind == "header":
+            header = (index, text.partition("\n")[0])
+        previous = span
+
+
+def _antecedent(text: str, previous: Span | None, span: Span, index: int) -> int | None:
+    """Return the index of the sentence before, if ``span`` refers to it and it stands in the same paragraph."""
+    if previous is None or span.kind not in _PROSE or previous.kind not in _PROSE:
+        return None
+    gap = text[previous.end : span.start]
+    if gap.count("\n") > 1:
+        return None
+    opening = words(text[span.start : span.start + 40])[:1]
+    return index - 1 if opening and opening[0] in _REFERRING else None
+
+
+def copies(documents: Sequence[Document], units: Sequence[Unit]) -> set[tuple[int, int]]:
+    """Find text that would be paid for twice.
+
+    Chunkers repeat the end of one chunk at the beginning of the next: such overlaps are found by their characters, so
+    that a half sentence counts as a copy of the whole one. Elsewhere only a long sentence, word for word the same
+    under the same title, is a copy: passages that differ in a single number are not.
+
+    Returns:
+        Pairs (a, b) of indexes, where all the text of unit ``a`` stands in unit ``b``. Equal units give two pairs.
+    """
+    by_rank: dict[int, list[int]] = {}
+    for index, unit in enumerate(units):
+        by_rank.setdefault(unit.rank, []).append(index)
+    pairs = _repeated(documents, units)
+    for left, right, shift in _overlaps(documents):
+        pairs |= _aligned(units, by_rank.get(left, []), by_rank.get(right, []), shift)
+    return pairs
+
+
+def _overlaps(documents: Sequence[Document]) -> Iterator[tuple[int, int, int]]:
+    """Yield (a, b, shift) where document b begins, at offset ``shift`` of document a, as a goes on to its end."""
+    for right, later in enumerate(documents):
+        seed = later.text[:_SHORTEST_OVERLAP]
+        if len(seed) < _SHORTEST_OVERLAP:
+            continue
+        for left, earlier in enumerate(documents):
+            at = earlier.text.find(seed) if left != right else -1
+            while at >= 0:
+                shared = min(len(earlier.text) - at, len(later.text))
+                if earlier.text.startswith(later.text[:shared], at):
+                    yield left, right, at
+                    break
+                at = earlier.text.find(seed, at + 1)
+
+
+def _aligned(units: Sequence[Unit], left: Sequence[int], right: Sequence[int], shift: int) -> set[tuple[int, int]]:
+    """Pair units of two overlapping documents of which one holds the other's characters."""
+    pairs: set[tuple[int, int]] = set()
+    for a in left:
+        for b in right:
+            start, end = units[b].start + shift, units[b].end + shift
+            if start <= units[a].start and units[a].end <= end:
+                pairs.add((a, b))
+            if units[a].start <= start and end <= units[a].end:
+                pairs.add((b, a))
+    return pairs
+
+
+def _repeated(documents: Sequence[Document], units: Sequence[Unit]) -> set[tuple[int, int]]:
+    """Pair long sentences that say the same, word for word, in two documents of the same title."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for index, unit in enumerate(units):
+        if unit.kind in _PROSE and len(key := tuple(words(unit.text))) >= _SHORTEST_COPY:
+            found.setdefault((documents[unit.rank].title, *key), []).append(index)
+    return {(a, b) for same in found.values() for a in same for b in same if a != b}

@@ -1,0 +1,357 @@
+"""The context part through its public door: what is kept, what it costs, and what happens when scoring fails."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import subprocess
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from costkit.context import ContextReducer, Document, Reduction
+from costkit.errors import ConfigurationError
+from costkit.ledger.usage import Event
+from costkit.scope import Scope, use
+from costkit.text import words
+from costkit.tokens import TokenCounter, default_counter, upper_bound
+
+
+class HashedWords:
+    """A bag-of-words embedder: equal words, equal direction."""
+
+    name = "hashed-words"
+    dimensions = 64
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        rows = np.full((len(texts), self.dimensions), 1e-3, dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in words(text):
+                row[zlib.crc32(word.encode()) % self.dimensions] += 1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Characters:
+    """One token per four characters, rounded up; a stated error on top."""
+
+    name: str = "characters"
+    upper_error: float = 0.0
+
+    def count(self, text: str) -> int:
+        return -(-len(text) // 4)
+
+
+@dataclass
+class Events:
+    events: list[Event] = field(default_factory=list)
+
+    def record(self, event: Event) -> None:
+        self.events.append(event)
+
+
+class Broken:
+    name = "broken"
+
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        raise RuntimeError("no model today")
+
+
+def reducer(budget_tokens: int, **options: object) -> ContextReducer:
+    given_options = {"embedder": HashedWords(), "recorder": Events(), "counter": Characters()} | options
+    return ContextReducer(budget_tokens=budget_tokens, **given_options)
+
+
+def numbered(*texts: str, title: str = "") -> list[Document]:
+    return [Document(id=f"d{index}", text=text, title=title) for index, text in enumerate(texts)]
+
+
+def kept_texts(reduction: Reduction) -> list[str]:
+    return [span.text for span in reduction.kept]
+
+
+LEAVE = "Annual leave is 27 days. Carried days lapse on 31 March. Requests are made in Juniper."
+TRAVEL = "Trains are booked second class. A hotel may cost 120 euros. Taxis need a reason."
+
+# --- invariants ------------------------------------------------------------------------------------------------------
+
+pieces = st.sampled_from(
+    [
+        "Leave is 27 days. ",
+        "It lapses in March. ",
+        "# Rules\n\n",
+        "\n\n",
+        "| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n",
+        "- one item\n",
+        "```\ncode = 1\n```\n",
+        "Überstunden verfallen nie. ",
+        "有給休暇は二十日です。",
+        "👩‍👧 family days? ",
+        "\r\n",
+        "\u2028",
+    ]
+)
+texts = st.one_of(st.lists(pieces, max_size=12).map("".join), st.text(max_size=120))
+document_lists = st.lists(
+    st.builds(lambda text, title: (text, title), texts, st.sampled_from(["", "Leave rules"])), max_size=6
+).map(lambda rows: [Document(id=str(index), text=text, title=title) for index, (text, title) in enumerate(rows)])
+counters = st.sampled_from([Characters(), Characters(upper_error=0.16), default_counter()])
+
+
+@given(
+    document_lists,
+    st.text(max_size=40),
+    st.integers(1, 120),
+    counters,
+    st.sampled_from(["stable", "relevance"]),
+    st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_reduction_keeps_its_budget_and_its_offsets(
+    documents: list[Document], question: str, budget: int, counter: TokenCounter, order: str, works: bool
+) -> None:
+    before = copy.deepcopy(documents)
+    options = {"counter": counter, "order": order} | ({} if works else {"embedder": None, "reranker": Broken()})
+    reduction = reducer(budget, **options).reduce(question, documents)
+    by_id = {document.id: document for document in documents}
+    assert documents == before
+    assert upper_bound(counter, reduction.context) <= budget
+    assert reduction.tokens_after == counter.count(reduction.context)
+    for span in (*reduction.kept, *reduction.dropped):
+        assert 0 <= span.start <= span.end <= len(by_id[span.document_id].text)
+    for span in reduction.kept:
+        assert by_id[span.document_id].text[span.start : span.end] == span.text
+        assert documents[span.rank].id == span.document_id
+    for passage in reduction.passages:
+        assert list(passage.kept) == sorted(passage.kept, key=lambda span: span.start)
+    again = reducer(budget, **options).reduce(question, documents)
+    assert again.passages == reduction.passages
+
+
+@given(document_lists, st.integers(1, 60))
+@settings(max_examples=100, deadline=None)
+def test_every_character_that_is_no_white_space_is_kept_or_dropped_once(documents: list[Document], budget: int) -> None:
+    reduction = reducer(budget).reduce("How many days of leave?", documents)
+    for document in documents:
+        seen = [0] * len(document.text)
+        for span in (*reduction.kept, *reduction.dropped):
+            if span.document_id == document.id:
+                for at in range(span.start, span.end):
+                    seen[at] += 1
+        assert all(times == 1 for times, character in zip(seen, document.text, strict=True) if not character.isspace())
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def test_documents_that_fit_are_kept_whole() -> None:
+    reduction = reducer(1000).reduce("How many days?", numbered(LEAVE, TRAVEL))
+    assert reduction.decision == "kept"
+    assert reduction.texts() == {"d0": LEAVE, "d1": TRAVEL}
+    assert reduction.dropped == ()
+    assert reduction.saved_tokens == 0
+
+
+def test_no_documents_are_no_work() -> None:
+    reduction = reducer(10).reduce("How many days?", [])
+    assert (reduction.decision, reduction.passages, reduction.tokens_before) == ("kept", (), 0)
+
+
+def test_the_sentence_that_answers_is_kept_and_the_others_go() -> None:
+    reduction = reducer(16).reduce("What may a hotel cost?", numbered(LEAVE, TRAVEL))
+    assert reduction.decision == "reduced"
+    assert "A hotel may cost 120 euros." in kept_texts(reduction)
+    assert {span.reason for span in reduction.dropped} == {"budget"}
+    assert reduction.tokens_before > reduction.tokens_after
+    assert all(isinstance(span.score, float) for span in reduction.kept)
+
+
+def test_a_budget_below_every_sentence_keeps_nothing_and_cuts_none() -> None:
+    assert reducer(2).reduce("What may a hotel cost?", numbered(LEAVE, TRAVEL)).context == ""
+
+
+def test_neighbours_are_joined_as_in_the_source_and_gaps_are_marked() -> None:
+    source = "Frost alarms ring. Frost alarms repeat.  Lunch is served at noon in the canteen. Frost alarms end.\n\nFrost alarms are logged."
+    reduction = reducer(27).reduce("When do frost alarms ring, repeat, end and are logged?", numbered(source))
+    assert (
+        reduction.texts()["d0"]
+        == "Frost alarms ring. Frost alarms repeat. ... Frost alarms end.\n\nFrost alarms are logged."
+    )
+
+
+def test_titles_count_against_the_budget_and_stand_over_their_passage() -> None:
+    documents = numbered(LEAVE, TRAVEL, title="The rules of 2026 for all staff")
+    reduction = reducer(20).reduce("What may a hotel cost?", documents)
+    assert reduction.context == "The rules of 2026 for all staff\nA hotel may cost 120 euros."
+    assert reducer(12).reduce("What may a hotel cost?", documents).context == ""
+
+
+def test_the_order_given_is_kept_unless_relevance_is_asked_for() -> None:
+    documents = numbered(LEAVE + " " + LEAVE.upper(), TRAVEL)
+    question = "What may a hotel cost, and what of annual leave days?"
+    stable = reducer(45).reduce(question, documents)
+    best_first = reducer(45, order="relevance").reduce(question, documents)
+    assert [passage.document_id for passage in stable.passages] == ["d0", "d1"]
+    assert [passage.document_id for passage in best_first.passages] == ["d1", "d0"]
+    assert sorted(kept_texts(stable)) == sorted(kept_texts(best_first))
+
+
+def test_overlapping_chunks_are_paid_for_once() -> None:
+    source = " ".join(f"Logger {name} beeps {count} times at frost." for count, name in enumerate("ABCDEFGH", 2))
+    chunks = numbered(source[:200], source[150:])
+    reduction = reducer(66).reduce("How often does logger E beep at frost?", chunks)
+    shown = reduction.context
+    assert all(shown.count(f"Logger {name} beeps") <= 1 for name in "ABCDEFGH")
+    assert "Logger E beeps 6 times at frost." in shown
+    assert "duplicate" in {span.reason for span in reduction.dropped}
+
+
+def test_half_a_sentence_at_a_chunk_edge_gives_way_to_the_whole_one() -> None:
+    source = "Filler text stands here first of all. The gateway restarts by itself after exactly ninety seconds of silence. End."
+    chunks = numbered(source[:90], source[30:])
+    reduction = reducer(26).reduce("When does the gateway restart?", chunks)
+    assert "The gateway restarts by itself after exactly ninety seconds of silence." in kept_texts(reduction)
+    assert reduction.context.count("The gateway restarts") == 1
+
+
+def test_sentences_that_differ_in_one_number_are_no_copies() -> None:
+    rule = "Unused annual leave can be carried over up to a limit of {} days every year."
+    reduction = reducer(50).reduce(
+        "How much leave can be carried over?", numbered(rule.format(5), rule.format(8), TRAVEL)
+    )
+    assert {rule.format(5), rule.format(8)} <= set(kept_texts(reduction))
+
+
+def test_a_table_row_brings_its_header() -> None:
+    table = "| Scope | Who may grant it |\n|---|---|\n| devices:read | any developer |\n| audit:read | owner only |"
+    reduction = reducer(24).reduce(
+        "Who may grant audit:read?", numbered(table + "\n\nNothing else matters here at all.")
+    )
+    assert reduction.texts()["d0"] == "| Scope | Who may grant it |\n|---|---|\n| audit:read | owner only |"
+
+
+def test_a_sentence_that_refers_back_brings_its_antecedent() -> None:
+    source = (
+        "Lunch is at noon for everybody. The L3X carries an external probe. It survives minus 90 degrees when charged."
+    )
+    reduction = reducer(24).reduce("What survives minus 90 degrees when charged?", numbered(source))
+    assert reduction.texts()["d0"] == "The L3X carries an external probe. It survives minus 90 degrees when charged."
+
+
+def test_a_heading_is_never_kept_alone() -> None:
+    source = "# Hotel costs\n\nAsk the travel desk about every single booking that you make.\n\n# Trains\n\nSecond class is booked."
+    for budget in range(1, 28):
+        kept = kept_texts(reducer(budget).reduce("hotel costs", numbered(source)))
+        assert "# Hotel costs" not in kept or any("travel desk" in text for text in kept)
+        assert "# Trains" not in kept or any("Second class" in text for text in kept)
+
+
+def test_a_document_given_twice_counts_once() -> None:
+    documents = numbered(LEAVE) * 2
+    assert len(reducer(1000).reduce("How many days?", documents).passages) == 1
+
+
+# --- failures and bad arguments --------------------------------------------------------------------------------------
+
+
+def test_a_failing_reranker_falls_back_to_the_beginning_of_the_originals(caplog: pytest.LogCaptureFixture) -> None:
+    events = Events()
+    broken = reducer(18, embedder=None, reranker=Broken(), recorder=events)
+    with caplog.at_level(logging.WARNING, "costkit.context"):
+        first, second = (broken.reduce("What may a hotel cost?", numbered(LEAVE, TRAVEL)) for _ in range(2))
+    assert first.decision == second.decision == "fallback"
+    assert kept_texts(first) == ["Annual leave is 27 days.", "Carried days lapse on 31 March."]
+    assert {span.score for span in first.kept} == {None}
+    assert len(caplog.records) == 1
+    assert [event.status for event in events.events] == ["failed", "failed"]
+
+
+def test_a_reranker_that_gives_too_few_scores_counts_as_failed() -> None:
+    class Short:
+        name = "short"
+
+        def score(self, question: str, texts: Sequence[str]) -> list[float]:
+            return [1.0]
+
+    assert reducer(16, embedder=None, reranker=Short()).reduce("Hotel?", numbered(LEAVE, TRAVEL)).decision == "fallback"
+
+
+def test_a_broken_recorder_does_not_break_the_chain(caplog: pytest.LogCaptureFixture) -> None:
+    class Full:
+        def record(self, event: Event) -> None:
+            raise OSError("disk full")
+
+    full = reducer(16, recorder=Full())
+    with caplog.at_level(logging.WARNING, "costkit.context"):
+        assert full.reduce("What may a hotel cost?", numbered(LEAVE, TRAVEL)).decision == "reduced"
+        full.reduce("What may a hotel cost?", numbered(LEAVE, TRAVEL))
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "field_name"),
+    [
+        ({"budget_tokens": 0}, "budget_tokens"),
+        ({"budget_tokens": 2.5}, "budget_tokens"),
+        ({"budget_tokens": True}, "budget_tokens"),
+        ({"budget_tokens": 9, "order": "random"}, "order"),
+        ({"budget_tokens": 9, "reranker": Broken()}, "embedder"),
+    ],
+)
+def test_a_wrong_option_is_named_at_construction(options: dict[str, object], field_name: str) -> None:
+    with pytest.raises(ConfigurationError, match=field_name):
+        reducer(**options)
+
+
+def test_two_documents_of_one_id_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'d0'"):
+        reducer(9).reduce("How?", [*numbered(LEAVE), *numbered(TRAVEL)])
+
+
+def test_wrong_values_are_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"Document\.text"):
+        Document(id="a", text=None)
+    with pytest.raises(ConfigurationError, match="question"):
+        reducer(9).reduce(None, numbered(LEAVE))
+
+
+# --- booking, async, import ------------------------------------------------------------------------------------------
+
+
+def test_each_decision_is_booked_with_what_it_saved() -> None:
+    events = Events()
+    with use(Scope(tenant="acme")):
+        reduction = reducer(16, recorder=events).reduce("What may a hotel cost?", numbered(LEAVE, TRAVEL), run_id="r1")
+    (event,) = events.events
+    assert (event.kind, event.part, event.decision, event.run_id) == ("rerank", "context", "reduced", "r1")
+    assert event.scope.tenant == "acme"
+    assert event.saved.uncached_input_tokens == reduction.tokens_before - reduction.tokens_after > 0
+    assert event.details["reranker"] == "embedding:hashed-words"
+
+
+def test_the_async_door_gives_the_same_and_keeps_the_scope() -> None:
+    events = Events()
+    shared = reducer(16, recorder=events)
+    documents = numbered(LEAVE, TRAVEL)
+
+    async def ask() -> Reduction:
+        with use(Scope(tenant="acme")):
+            return await shared.areduce("What may a hotel cost?", documents)
+
+    assert asyncio.run(ask()).passages == shared.reduce("What may a hotel cost?", documents).passages
+    assert events.events[0].scope.tenant == "acme"
+
+
+def test_importing_the_part_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, costkit.context, costkit.context.reduce\n"
+        "print([name for name in ('numpy', 'onnxruntime', 'fastembed', 'flashrank') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
