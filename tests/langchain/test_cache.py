@@ -188,7 +188,7 @@ def test_an_opaque_chain_needs_a_version() -> None:
 def test_a_serialisable_chain_is_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
     from langchain_anthropic import ChatAnthropic
 
-    from langchain_costkit.cache import fingerprint
+    from langchain_costkit._hits import fingerprint
 
     monkeypatch.setenv("ANTHROPIC_API_KEY", "not-a-key")
 

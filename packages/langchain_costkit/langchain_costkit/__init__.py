@@ -10,16 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_costkit._llm_cache import CostkitSemanticCache as CostkitSemanticCache
     from langchain_costkit.cache import CachedRunnable as CachedRunnable
+    from langchain_costkit.cache import CostkitSemanticCache as CostkitSemanticCache
     from langchain_costkit.cache import cached as cached
     from langchain_costkit.context import CostkitDocumentCompressor as CostkitDocumentCompressor
     from langchain_costkit.context import CostkitRetriever as CostkitRetriever
     from langchain_costkit.ledger import CostkitUsageHandler as CostkitUsageHandler
+    from langchain_costkit.prompt import CacheBreakpointPromptTemplate as CacheBreakpointPromptTemplate
     from langchain_costkit.route import CostkitRouterChain as CostkitRouterChain
     from langchain_costkit.route import CostkitRouterChatModel as CostkitRouterChatModel
 
 __all__ = [
+    "CacheBreakpointPromptTemplate",
     "CachedRunnable",
     "CostkitDocumentCompressor",
     "CostkitRetriever",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CacheBreakpointPromptTemplate": "langchain_costkit.prompt",
     "CachedRunnable": "langchain_costkit.cache",
     "CostkitDocumentCompressor": "langchain_costkit.context",
     "CostkitRetriever": "langchain_costkit.context",

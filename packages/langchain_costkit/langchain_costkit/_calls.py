@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Usage
+from costkit.prices import default_book
 from costkit.scope import Scope, current, from_metadata
 from langchain_costkit._encoding import is_unfinished
 
@@ -190,6 +191,15 @@ def billed_for(response: LLMResult, started: Started) -> Billed:
         unfinished=any(is_unfinished(answer) for answer in answers),
         mark=mark,
     )
+
+
+def paid_for(generations: Sequence[Generation]) -> tuple[Usage, int | None]:
+    """Return what one call used and cost, read from its generations alone; a cost of None is unpriced."""
+    nothing_known = Started(model=None, one_hour=False, root=uuid4())
+    billed = billed_for(LLMResult(generations=[list(generations)]), nothing_known)
+    if billed.model is None or billed.usage is None:
+        return billed.usage or Usage(), None
+    return billed.usage, default_book().price(billed.model, billed.usage).cost_nano_usd
 
 
 def _usage_of(answer: AIMessage, *, one_hour: bool) -> Usage | None:

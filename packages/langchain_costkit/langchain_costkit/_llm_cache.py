@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import re
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict
-from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.outputs import ChatGeneration
 
 from costkit.cache import Evidence, ResponseCache
 from costkit.errors import ConfigurationError, DataError
-from costkit.ledger.usage import Usage
-from costkit.prices import default_book
 from costkit.tokens import default_counter
-from langchain_costkit._calls import Started, billed_for
+from langchain_costkit._calls import paid_for
 from langchain_costkit._encoding import decode_generations, encode_generations, is_complete
+from langchain_costkit._hits import cache_of, hit_mark
 from langchain_costkit._question import last_human
 from langchain_costkit._scoped import scope_of
 
@@ -64,11 +62,7 @@ class CostkitSemanticCache(BaseCache):
             raise ConfigurationError(
                 f"question={question!r}: a marker is the text before the question, such as 'Question:'"
             )
-        if cache is not None and require_tenant and not cache.require_tenant:
-            raise ConfigurationError(
-                "require_tenant=True has no effect on a given cache; use ResponseCache(require_tenant=True)"
-            )
-        self.cache = cache or ResponseCache(version="langchain-llm-1", require_tenant=require_tenant)
+        self.cache = cache_of(cache, version="langchain-llm-1", require_tenant=require_tenant)
         self._question = question
         self._told = False
 
@@ -78,9 +72,8 @@ class CostkitSemanticCache(BaseCache):
         found = self.cache.lookup(key.question, inputs=key.inputs, scope=scope_of(None), exact_only=key.exact_only)
         if found.answer is None:
             return None
-        mark = {"part": "cache", "decision": "hit", "kind": found.kind, "reason": found.reason, "score": found.score}
         try:
-            return decode_generations(found.answer, mark={**mark, "entry_id": found.entry_id})
+            return decode_generations(found.answer, mark=hit_mark(found))
         except (ValueError, KeyError, TypeError) as error:
             _log.warning("a kept answer cannot be read: %r", error)
             return None
@@ -97,7 +90,7 @@ class CostkitSemanticCache(BaseCache):
             return
         key = self._key(prompt, llm_string)
         ticket = self.cache.ticket(key.question, inputs=key.inputs, scope=scope_of(None), exact_only=key.exact_only)
-        usage, cost = _paid(return_val)
+        usage, cost = paid_for(return_val)
         self.cache.store(ticket, text, evidence=(_ALL,), usage=usage, cost_nano_usd=cost)
 
     def clear(self, **kwargs: Any) -> None:
@@ -170,12 +163,3 @@ def _read(prompt: str) -> _Prompt:
 
 def _is_text(block: str | dict[str, Any]) -> bool:
     return isinstance(block, str) or block.get("type") == "text"
-
-
-def _paid(generations: Sequence[Generation]) -> tuple[Usage, int | None]:
-    """Return what a call used and cost; a cost of None is unpriced."""
-    nothing_known = Started(model=None, one_hour=False, root=uuid.uuid4())
-    billed = billed_for(LLMResult(generations=[list(generations)]), nothing_known)
-    if billed.model is None or billed.usage is None:
-        return billed.usage or Usage(), None
-    return billed.usage, default_book().price(billed.model, billed.usage).cost_nano_usd

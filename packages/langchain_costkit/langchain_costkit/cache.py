@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Generic, Literal, cast
 
 from langchain_core.callbacks import CallbackManagerForChainRun, adispatch_custom_event, dispatch_custom_event
 from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun
-from langchain_core.load import dumpd
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.graph import Graph
@@ -18,10 +16,10 @@ from langchain_core.runnables.schema import StreamEvent
 from langchain_core.runnables.utils import Input, Output
 
 from costkit.cache import Lookup, ResponseCache
-from costkit.cache.identity import canonical_json
 from costkit.errors import ConfigurationError, DataError
 from costkit.scope import use
 from langchain_costkit._encoding import decode, encode, is_complete, marked, pieces, whole
+from langchain_costkit._hits import cache_of, fingerprint, hit_mark
 from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
 from langchain_costkit._scoped import ain_scope, alone, in_scope, scope_of
@@ -67,31 +65,14 @@ def cached(
         ConfigurationError: The chain has no complete serialised form and neither ``version`` nor ``cache`` is given.
         StoreLockedError: Another process holds the folder of the default cache.
     """
-    if cache is not None and require_tenant and not cache.require_tenant:
-        raise ConfigurationError(
-            "require_tenant=True has no effect on a given cache; use ResponseCache(require_tenant=True)"
-        )
     known = version or fingerprint(chain)
-    if cache is None:
-        if known is None:
-            raise ConfigurationError(
-                f"version={version!r}: this {type(chain).__name__} has no complete serialised form to tell its answers "
-                "apart by; give version='support-1' and change it with every change of prompt, model or corpus"
-            )
-        cache = ResponseCache(version=known, require_tenant=require_tenant)
+    if cache is None and known is None:
+        raise ConfigurationError(
+            f"version={version!r}: this {type(chain).__name__} has no complete serialised form to tell its answers "
+            "apart by; give version='support-1' and change it with every change of prompt, model or corpus"
+        )
+    cache = cache_of(cache, version=known or "", require_tenant=require_tenant)
     return CachedRunnable(chain, cache, version=known, question_key=question_key)
-
-
-def fingerprint(chain: Runnable[Any, Any]) -> str | None:
-    """Return a hash of a runnable's serialised graph, or None where a part of it has no serialised form."""
-    graph = dumpd(chain)
-    return None if _is_opaque(graph) else hashlib.sha256(canonical_json(graph).encode()).hexdigest()
-
-
-def _is_opaque(node: object) -> bool:
-    if isinstance(node, Mapping):
-        return node.get("type") == "not_implemented" or any(_is_opaque(value) for value in node.values())
-    return isinstance(node, list) and any(_is_opaque(value) for value in node)
 
 
 class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
@@ -182,7 +163,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
         found, answer = self._look_up(value, kwargs, _group(run_manager))
-        dispatch_custom_event(EVENT, _mark(found), config=config)
+        dispatch_custom_event(EVENT, hit_mark(found), config=config)
         if found.hit:
             return cast("Output", answer)
         witness = Witness()
@@ -194,7 +175,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
         found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
-        await adispatch_custom_event(EVENT, _mark(found), config=config)
+        await adispatch_custom_event(EVENT, hit_mark(found), config=config)
         if found.hit:
             return cast("Output", answer)
         witness = Witness()
@@ -211,7 +192,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     ) -> Iterator[Output]:
         value = next(values)
         found, answer = self._look_up(value, kwargs, _group(run_manager))
-        dispatch_custom_event(EVENT, _mark(found), config=config)
+        dispatch_custom_event(EVENT, hit_mark(found), config=config)
         if found.hit:
             yield from cast("Iterator[Output]", pieces(answer))
             return
@@ -231,7 +212,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     ) -> AsyncIterator[Output]:
         value = await anext(values)
         found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
-        await adispatch_custom_event(EVENT, _mark(found), config=config)
+        await adispatch_custom_event(EVENT, hit_mark(found), config=config)
         if found.hit:
             for piece in pieces(answer):
                 yield cast("Output", piece)
@@ -254,7 +235,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         if found.answer is None:
             return found, None
         try:
-            return found, marked(decode(found.answer), _mark(found))
+            return found, marked(decode(found.answer), hit_mark(found))
         except (ValueError, KeyError, TypeError) as error:
             return self.cache.bypass(f"a kept answer cannot be read: {error!r}", run_id=run_id), None
 
@@ -287,23 +268,6 @@ class _Sum:
     @property
     def answer(self) -> object:
         return whole(self._total) if self._adds else None
-
-
-def _mark(found: Lookup) -> dict[str, object]:
-    """Return what a user sees of a decision."""
-    return {
-        "part": "cache",
-        "decision": "hit" if found.hit else found.kind,
-        "kind": found.kind,
-        "reason": found.reason,
-        "score": found.score,
-        "age_seconds": found.age_seconds,
-        "entry_id": found.entry_id,
-        "matched_question": found.matched_question,
-        "documents": [item.document_id for item in found.evidence],
-        "saved_tokens": found.saved.input_tokens + found.saved.output_tokens,
-        "saved_nano_usd": found.saved_nano_usd,
-    }
 
 
 def _group(run_manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> str:

@@ -8,10 +8,12 @@ from decimal import Decimal
 from uuid import UUID
 
 from costkit.ledger.usage import Event, Recorder, Status, Usage, default_recorder
-from costkit.prices import NANO_PER_USD, PriceBook, default_book
+from costkit.prices import PriceBook, default_book
 from langchain_costkit._calls import Billed, ModelCallHandler, Started
 
 __all__ = ["CostkitUsageHandler"]
+
+NANO_PER_USD = 10**9
 
 
 class CostkitUsageHandler(ModelCallHandler):

@@ -1,0 +1,57 @@
+"""What the doors to the cache share: which cache they use, what tells models apart, and how a decision shows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from langchain_core.load import dumpd
+
+from costkit.cache import Lookup, ResponseCache
+from costkit.cache.identity import canonical_json
+from costkit.errors import ConfigurationError
+
+
+def cache_of(given: ResponseCache | None, *, version: str, require_tenant: bool) -> ResponseCache:
+    """Return the cache that the user gave, else the default one.
+
+    Raises:
+        ConfigurationError: ``require_tenant`` is asked for here and not set on the given cache.
+        StoreLockedError: Another process holds the folder of the default cache.
+    """
+    if given is None:
+        return ResponseCache(version=version, require_tenant=require_tenant)
+    if require_tenant and not given.require_tenant:
+        raise ConfigurationError(
+            "require_tenant=True has no effect on a given cache; use ResponseCache(require_tenant=True)"
+        )
+    return given
+
+
+def fingerprint(runnable: object) -> str | None:
+    """Return a hash of a runnable's serialised graph, or None where a part of it has no serialised form."""
+    graph = dumpd(runnable)
+    return None if _is_opaque(graph) else hashlib.sha256(canonical_json(graph).encode()).hexdigest()
+
+
+def hit_mark(found: Lookup) -> dict[str, object]:
+    """Return what a user sees of a decision."""
+    return {
+        "part": "cache",
+        "decision": "hit" if found.hit else found.kind,
+        "kind": found.kind,
+        "reason": found.reason,
+        "score": found.score,
+        "age_seconds": found.age_seconds,
+        "entry_id": found.entry_id,
+        "matched_question": found.matched_question,
+        "documents": [item.document_id for item in found.evidence],
+        "saved_tokens": found.saved.input_tokens + found.saved.output_tokens,
+        "saved_nano_usd": found.saved_nano_usd,
+    }
+
+
+def _is_opaque(node: object) -> bool:
+    if isinstance(node, Mapping):
+        return node.get("type") == "not_implemented" or any(_is_opaque(value) for value in node.values())
+    return isinstance(node, list) and any(_is_opaque(value) for value in node)

@@ -1,0 +1,135 @@
+"""costkit for LangChain agents: ``create_agent(model, tools, middleware=[CostkitMiddleware()])``.
+
+Needs the extra ``agents``; nothing else in this package imports it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGeneration
+
+from costkit.cache import Lookup, ResponseCache
+from costkit.errors import DataError, MissingExtraError
+from langchain_costkit._calls import paid_for
+from langchain_costkit._decided import id_of
+from langchain_costkit._encoding import decode, encode, is_complete, marked
+from langchain_costkit._hits import cache_of, fingerprint, hit_mark
+from langchain_costkit._question import plain
+from langchain_costkit._scoped import scope_of
+from langchain_costkit.prompt import has_marks, is_claude, mark, pieces_of
+from langchain_costkit.route import CostkitRouterChatModel
+
+try:
+    from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+except ImportError as error:
+    raise MissingExtraError(
+        feature="CostkitMiddleware", package="langchain", install="langchain-costkit[agents]"
+    ) from error
+
+__all__ = ["CostkitMiddleware"]
+
+MOST_PROMPTS = 256
+
+_log = logging.getLogger("costkit.cache")
+
+
+class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
+    """Response cache and prompt-cache breakpoints for an agent's model calls.
+
+    The cache serves and keeps only answers that the agent gives at once: a turn in which a tool was called always
+    runs in full. The model, the system prompt, the tools and the conversation so far must be equal for a hit.
+    To route, give the agent a ``CostkitRouterChatModel``. Put this middleware last, after all that edit the prompt.
+
+    Args:
+        cache: Where answers live. Default: Qdrant Edge in ``.costkit/cache``.
+        require_tenant: True stands aside where the scope names no tenant. With ``cache`` it is set there.
+    """
+
+    def __init__(self, *, cache: ResponseCache | None = None, require_tenant: bool = False) -> None:
+        super().__init__()
+        self.cache = cache_of(cache, version="langchain-agent-1", require_tenant=require_tenant)
+        # System prompts seen so far: one that is never seen again would be written to the provider's cache in vain.
+        self._prompts: dict[str, None] = {}
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any] | AIMessage:
+        """Serve an earlier answer, else call the model with a marked prompt and keep its answer."""
+        found, answer = self._look_up(request)
+        if answer is not None:
+            return answer
+        response = handler(self._marked(request))
+        self._keep(found, response)
+        return response
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any] | AIMessage:
+        """Do what ``wrap_model_call`` does, without blocking."""
+        found, answer = await asyncio.to_thread(self._look_up, request)
+        if answer is not None:
+            return answer
+        response = await handler(self._marked(request))
+        await asyncio.to_thread(self._keep, found, response)
+        return response
+
+    def _look_up(self, request: ModelRequest[Any]) -> tuple[Lookup | None, AIMessage | None]:
+        """Return the decision and the answer of a hit; no decision where this call is no fresh question."""
+        last = request.messages[-1] if request.messages else None
+        if not isinstance(last, HumanMessage) or request.response_format is not None:
+            return None, None
+        inputs = {
+            "model": fingerprint(request.model) or str(sorted(request.model.asdict().items())),
+            "system": None if request.system_message is None else plain(request.system_message),
+            "tools": [
+                tool if isinstance(tool, dict) else [tool.name, tool.description, tool.args] for tool in request.tools
+            ],
+            "choice": request.tool_choice,
+            "settings": request.model_settings,
+            "history": plain(request.messages[:-1]),
+        }
+        found = self.cache.lookup(str(last.text), inputs=inputs, scope=scope_of(None))
+        if found.answer is None:
+            return found, None
+        answer = marked(decode(found.answer), hit_mark(found))
+        return found, answer if isinstance(answer, AIMessage) else None
+
+    def _keep(self, found: Lookup | None, response: ModelResponse[Any]) -> None:
+        if found is None or len(response.result) != 1 or not is_complete(response.result[0]):
+            return
+        try:
+            text = encode(response.result[0])
+        except DataError as error:
+            _log.info("an answer was not cached: %s", error)
+            return
+        usage, cost = paid_for([ChatGeneration(message=response.result[0])])
+        self.cache.store(found.ticket, text, usage=usage, cost_nano_usd=cost)
+
+    def _marked(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        """Mark the system prompt for a Claude model, unless it is new every time."""
+        system = request.system_message
+        ids = _ids(request.model)
+        if system is None or not ids or not all(map(is_claude, ids)) or has_marks([system, *request.messages]):
+            return request
+        digest = hashlib.sha256(str(system.content).encode("utf-8", "replace")).hexdigest()
+        unknown = bool(self._prompts) and digest not in self._prompts
+        self._prompts[digest] = None
+        while len(self._prompts) > MOST_PROMPTS:
+            self._prompts.pop(next(iter(self._prompts)), None)
+        if unknown:
+            return request
+        (made,) = mark([system], [pieces_of(system, "static")], model=ids[0])
+        return request.override(system_message=cast("SystemMessage", made))
+
+
+def _ids(model: object) -> list[str]:
+    if isinstance(model, CostkitRouterChatModel):
+        return [tier.model for tier in model.tiers]
+    found = id_of(model)
+    return [] if found is None else [found]

@@ -1,0 +1,138 @@
+"""``CostkitMiddleware`` in LangChain agents, and what importing the package loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_anthropic import ChatAnthropic
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import Runnable
+from pydantic import SecretStr
+
+from costkit import Scope
+from costkit.cache import ResponseCache
+from costkit.scope import use
+from costkit.testing import MessagesServer, WordCounter
+from langchain_costkit.middleware import CostkitMiddleware
+
+QUESTION = "how long does a refund of my order take"
+SAME_WORDS = "a refund of my order take how long does"
+
+
+class Model(GenericFakeChatModel):
+    """Gives scripted answers and takes tools."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[Any, AIMessage]:
+        return self
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"name": "scripted"}
+
+
+def search(text: str) -> str:
+    """Search the handbook."""
+    return f"{text}: 14 days"
+
+
+def agent(cache: ResponseCache, *answers: str | AIMessage, prompt: str = "Be brief.", **options: Any) -> Any:
+    messages = (AIMessage(answer) if isinstance(answer, str) else answer for answer in answers)
+    model = Model(messages=messages)
+    return create_agent(
+        model, tools=[search], system_prompt=prompt, middleware=[CostkitMiddleware(cache=cache)], **options
+    )
+
+
+def ask(runnable: Any, question: str, **config: Any) -> AIMessage:
+    answer: AIMessage = runnable.invoke({"messages": [HumanMessage(question)]}, config)["messages"][-1]
+    return answer
+
+
+def test_a_question_is_answered_once(response_cache: ResponseCache) -> None:
+    support = agent(response_cache, "14 days", "30 days")
+
+    fresh, hit = ask(support, QUESTION), ask(support, SAME_WORDS)
+
+    assert [fresh.content, hit.content] == ["14 days", "14 days"]
+    assert hit.response_metadata["costkit"]["kind"] == "semantic"
+    assert ask(support, "where is the cafeteria").content == "30 days"
+
+
+async def test_async_calls_share_the_cache(response_cache: ResponseCache) -> None:
+    support = agent(response_cache, "14 days")
+
+    answers = [(await support.ainvoke({"messages": [HumanMessage(QUESTION)]}))["messages"][-1] for _ in range(2)]
+
+    assert [answer.content for answer in answers] == ["14 days"] * 2
+
+
+def test_a_turn_with_tools_runs_in_full(response_cache: ResponseCache) -> None:
+    calls = [AIMessage("", tool_calls=[{"name": "search", "args": {"text": "x"}, "id": str(n)}]) for n in range(2)]
+    support = agent(response_cache, calls[0], "14 days", calls[1], "30 days")
+
+    assert [ask(support, QUESTION).content for _ in range(2)] == ["14 days", "30 days"]
+
+
+def test_another_system_prompt_history_or_tenant_is_another_question(response_cache: ResponseCache) -> None:
+    support = agent(response_cache, "one", "two", "three")
+    other = agent(response_cache, "other", prompt="Be long.")
+
+    assert ask(support, QUESTION).content == "one"
+    assert ask(other, QUESTION).content == "other"
+    history = [HumanMessage("hello"), AIMessage("hi"), HumanMessage(QUESTION)]
+    assert support.invoke({"messages": history})["messages"][-1].content == "two"
+    with use(Scope(tenant="acme")):
+        assert ask(support, QUESTION).content == "three"
+    assert ask(support, QUESTION, metadata={"costkit_tenant": "acme"}).content == "three"
+
+
+def test_a_broken_store_steps_aside(broken_cache: ResponseCache) -> None:
+    support = agent(broken_cache, "one", "two")
+
+    assert [ask(support, QUESTION).content for _ in range(2)] == ["one", "two"]
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_the_package_loads_no_agents_code_and_the_middleware_names_its_extra(absent: bool) -> None:
+    script = """
+import sys
+import langchain_costkit
+for name in langchain_costkit.__all__:
+    getattr(langchain_costkit, name)
+loaded = {name.split(".")[0] for name in sys.modules} & {"langchain", "langgraph", "anthropic"}
+assert not loaded, loaded
+"""
+    if absent:
+        script += """
+from costkit import MissingExtraError
+sys.modules["langchain.agents.middleware"] = None
+try:
+    import langchain_costkit.middleware
+except MissingExtraError as error:
+    assert "langchain-costkit[agents]" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_system_prompt_is_marked_unless_it_is_new_every_time(response_cache: ResponseCache) -> None:
+    rules = "Answer from the handbook and cite it. " * 1000
+
+    def system_blocks(prompts: list[str]) -> list[bool]:
+        middleware = CostkitMiddleware(cache=response_cache)
+        with MessagesServer(lambda _: "14 days", counter=WordCounter()) as server:
+            model = ChatAnthropic(model_name="claude-sonnet-4-5", base_url=server.url, api_key=SecretStr("local"))
+            for number, prompt in enumerate(prompts):
+                support = create_agent(model, tools=[], system_prompt=prompt, middleware=[middleware])
+                ask(support, f"question number {number}")
+            return ["cache_control" in str(request.body["system"]) for request in server.requests]
+
+    assert system_blocks([rules] * 3) == [True, True, True]
+    assert system_blocks([f"It is {hour} o'clock. {rules}" for hour in range(3)]) == [True, False, False]
+    assert system_blocks(["Be brief."] * 2) == [False, False]
