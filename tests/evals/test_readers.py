@@ -38,6 +38,10 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), m
 )
 
 
+def bare(*texts: str) -> list[Passage]:
+    return [Passage(doc_id="canteen", title="", text=text) for text in texts]
+
+
 @pytest.fixture(params=["weak", "strong"])
 def reader(request: pytest.FixtureRequest) -> Reader:
     if request.param == "weak":
@@ -80,14 +84,15 @@ def test_headings_are_never_an_answer() -> None:
 
 
 def test_the_strong_readers_scores_understand_other_words(minilm: Embedder) -> None:
-    sentences = ["Lunch is served from noon to two.", "Soup costs three euros."]
+    sentences = bare("Lunch is served from noon to two.", "Soup costs three euros.")
     lunch, soup = SemanticScorer(minilm).score("Any price for broth?", sentences)
     assert soup > lunch
     assert LexicalScorer().score("Any price for broth?", sentences) == [0.0, 0.0]
 
 
 def test_a_word_of_the_question_that_few_sentences_hold_weighs_more() -> None:
-    rare, common = LexicalScorer().score("the soup", ["hot soup", "the bread", "the salt", "the fish"])[:2]
+    sentences = bare("hot soup", "fresh bread", "fresh salt", "fresh fish")
+    rare, common = LexicalScorer().score("fresh soup", sentences)[:2]
     assert rare > common
 
 
@@ -102,7 +107,6 @@ def test_a_prompt_is_read_as_it_was_written(question: str, doc_id: str, title: s
     assert read.passages == (Passage(doc_id=doc_id, title=title, text=text),)
 
 
-@pytest.mark.xfail(reason="parse_prompt takes the first 'Question:' of the prompt, even inside a passage")
 def test_the_question_is_what_follows_the_context() -> None:
     prompt = USER.format(
         context=passage(doc_id="faq", title="FAQ", text="Question: why?\nBecause."), question="And how?"
