@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import pytest
 from genai_prices import Usage as Counted
-from genai_prices import calc_price
+from genai_prices import calc_price, data_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,12 +80,89 @@ def test_an_unknown_model_is_unpriced_never_free() -> None:
     [
         "anthropic/claude-haiku-4-5",
         "claude-haiku-4-5-20251001",
-        "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "anthropic:claude-haiku-4-5",
+        "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "bedrock_converse:global.anthropic.claude-haiku-4-5-20251001-v1:0",
         "claude-haiku-4-5@20251001",
+        "vertex_ai/claude-haiku-4-5@20251001",
+        "openrouter/anthropic/claude-haiku-4.5",
     ],
 )
 def test_gateway_and_cloud_names_are_the_same_model(name: str) -> None:
     assert usd(name, uncached_input_tokens=MILLION) == Decimal(1)
+
+
+def test_a_regional_endpoint_keeps_its_surcharge() -> None:
+    """Amazon Bedrock's regional endpoints cost a tenth more than its global ones."""
+    assert usd("us.anthropic.claude-haiku-4-5-20251001-v1:0", uncached_input_tokens=MILLION) == Decimal("1.1")
+
+
+def test_a_local_model_is_not_taken_for_a_hosted_one_of_like_name() -> None:
+    assert default_book().rates("ollama/mistral-large") is None
+
+
+def test_an_embedding_model_is_priced_by_its_input_alone() -> None:
+    assert usd("openai/text-embedding-3-small", uncached_input_tokens=MILLION) == Decimal("0.02")
+
+
+def test_a_fee_per_request_is_a_part_of_its_own() -> None:
+    price = default_book().price("perplexity/sonar-pro", Usage(output_tokens=10), at=NOW)
+
+    assert price.by_kind["request"] > 0
+    assert sum(price.by_kind.values()) == price.cost_nano_usd
+
+
+def test_a_price_that_changes_within_the_hour_changes_on_the_minute() -> None:
+    """DeepSeek Chat had cheaper hours from 16:30 UTC."""
+    book = default_book()
+    usage = Usage(uncached_input_tokens=MILLION)
+
+    dear = book.price("deepseek-chat", usage, at=datetime(2025, 7, 1, 16, 29, tzinfo=UTC))
+    cheap = book.price("deepseek-chat", usage, at=datetime(2025, 7, 1, 16, 31, tzinfo=UTC))
+
+    assert (cheap.cost_nano_usd or 0) < (dear.cost_nano_usd or 0)
+
+
+def test_the_callers_decimal_context_does_not_round_money() -> None:
+    with localcontext(prec=3):
+        price = default_book().price("claude-opus-5-5", Usage(uncached_input_tokens=1_234_567), at=NOW)
+
+        assert (price.cost_nano_usd, price.usd) == (4_938_268_000, Decimal("4.938268000"))
+
+
+def test_own_rates_cover_every_spelling_of_a_known_model() -> None:
+    book = PriceBook(overrides={"claude-haiku-4-5": Rates(input_usd_per_mtok=Decimal(3))})
+
+    found = book.rates("anthropic/claude-haiku-4-5-20251001")
+
+    assert found is not None
+    assert found.input_usd_per_mtok == 3
+
+
+def test_wrong_overrides_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="my-model"):
+        PriceBook(overrides={"my-model": Decimal(3)})  # type: ignore[dict-item]
+
+
+def test_data_that_the_user_let_genai_prices_fetch_is_used_and_named_by_its_day(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bundled = data_snapshot.get_snapshot()
+    fetched = data_snapshot.DataSnapshot(
+        providers=bundled.providers[:1], from_auto_update=True, timestamp=datetime(2026, 11, 20, 8, tzinfo=UTC)
+    )
+    book = PriceBook(today=lambda: date(2027, 1, 5))
+    data_snapshot.set_custom_snapshot(fetched)
+    try:
+        price = book.price("claude-haiku-4-5", Usage(output_tokens=1))
+        unknown = book.price("gpt-4o", Usage(output_tokens=1))
+    finally:
+        data_snapshot.set_custom_snapshot(None)
+
+    assert price.snapshot.endswith("fetched 2026-11-20")
+    assert "46 days old" in caplog.text
+    assert not unknown.priced
+    assert book.price("gpt-4o", Usage(output_tokens=1)).priced
 
 
 def test_own_rates_win_and_say_so() -> None:
