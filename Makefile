@@ -49,8 +49,14 @@ format: $(INSTALLED) ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: ## Write constraints.txt from what .venv holds
-	$(PIP) freeze --exclude-editable | grep -v ' @ ' > constraints.txt
+lock: ## Resolve the newest versions anew and write constraints.txt
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip --disable-pip-version-check install --quiet -r requirements-dev.txt $(SOURCES)
+	grep '^#' constraints.txt > .venv-lock/constraints.txt
+	.venv-lock/bin/python -m pip --disable-pip-version-check freeze --exclude-editable >> .venv-lock/constraints.txt
+	mv .venv-lock/constraints.txt constraints.txt
+	rm -rf .venv-lock
 
 clean: ## Remove the environment and everything that was built
-	rm -rf .venv dist .costkit eval-runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* dist .costkit eval-runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
