@@ -320,6 +320,18 @@ async def test_evidence_is_seen_in_async_calls_and_streams(
     assert support.invoke(QUESTION) == "40 days"
 
 
+def test_an_answer_rests_on_what_a_cached_part_of_it_rests_on(
+    response_cache: ResponseCache, retriever: BaseRetriever
+) -> None:
+    inner = cached(rag(retriever, "14 days", "30 days"), version="inner-1", cache=response_cache)
+    inner.invoke(QUESTION)
+    outer = cached(inner | RunnableLambda(str.upper), version="outer-1", cache=response_cache)
+
+    assert [outer.invoke(QUESTION) for _ in range(2)] == ["14 DAYS"] * 2
+    response_cache.invalidate("refunds.md")
+    assert outer.invoke(QUESTION) == "30 DAYS"
+
+
 def test_a_hit_books_the_tokens_and_the_cost_it_saves(response_cache: ResponseCache, recorder: ListRecorder) -> None:
     answer = AIMessage(
         "within 14 days",

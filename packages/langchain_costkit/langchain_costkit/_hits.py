@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
 from costkit.cache import Lookup, ResponseCache
 from costkit.cache.identity import canonical_json
 from costkit.errors import ConfigurationError
+
+# Name of the custom event that every decision of the cache is dispatched as.
+CACHE_EVENT = "costkit_cache"
 
 
 def cache_of(given: ResponseCache | None, *, version: str, require_tenant: bool) -> ResponseCache:
@@ -32,6 +37,13 @@ def fingerprint(runnable: object) -> str | None:
     """Return a hash of a runnable's serialised graph, or None where a part of it has no serialised form."""
     graph = dumpd(runnable)
     return None if _is_opaque(graph) else hashlib.sha256(canonical_json(graph).encode()).hexdigest()
+
+
+def settings_of(model: BaseChatModel) -> str:
+    """Return what tells the answers of a chat model apart from those of another, as text."""
+    return fingerprint(model) or json.dumps(
+        [model._llm_type, dict(model._identifying_params)], sort_keys=True, default=repr
+    )
 
 
 def hit_mark(found: Lookup) -> dict[str, object]:

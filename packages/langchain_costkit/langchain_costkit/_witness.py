@@ -13,6 +13,7 @@ from costkit.cache import Evidence
 from costkit.ledger.usage import Usage
 from costkit.prices import default_book
 from langchain_costkit._calls import Billed, ModelCallHandler, Started
+from langchain_costkit._hits import CACHE_EVENT
 
 # Metadata keys under which applications name the document that a chunk came from.
 _NAMES = ("id", "doc_id", "document_id", "source")
@@ -49,6 +50,12 @@ class Witness(ModelCallHandler):
             for name in {str(document.metadata[key]) for key in _NAMES if document.metadata.get(key)} - {document.id}:
                 # Several chunks share a source: no one hash is the source's.
                 self._hashes[name] = digest if self._hashes.get(name, digest) == digest else None
+
+    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note what an answer rests on that a cached part of the chain served."""
+        if name == CACHE_EVENT and data["decision"] == "hit":
+            for document_id in data["documents"]:
+                self._hashes.setdefault(document_id, None)
 
     def call_ended(self, run_id: UUID, started: Started, billed: Billed) -> None:
         """Add up a model call."""

@@ -19,7 +19,7 @@ from costkit.cache import Lookup, ResponseCache
 from costkit.errors import ConfigurationError, DataError
 from costkit.scope import use
 from langchain_costkit._encoding import decode, encode, is_complete, marked, pieces, whole
-from langchain_costkit._hits import cache_of, fingerprint, hit_mark
+from langchain_costkit._hits import CACHE_EVENT, cache_of, fingerprint, hit_mark
 from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
 from langchain_costkit._scoped import ain_scope, alone, in_scope, scope_of
@@ -27,7 +27,6 @@ from langchain_costkit._witness import Witness
 
 __all__ = ["CachedRunnable", "CostkitSemanticCache", "cached"]
 
-EVENT = "costkit_cache"
 # Changes whenever stored answers change their form, so that older ones are never read.
 _FORMAT = "langchain-1"
 
@@ -163,7 +162,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
         found, answer = self._look_up(value, kwargs, _group(run_manager))
-        dispatch_custom_event(EVENT, hit_mark(found), config=config)
+        dispatch_custom_event(CACHE_EVENT, hit_mark(found), config=config)
         if found.hit:
             return cast("Output", answer)
         witness = Witness()
@@ -175,7 +174,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
         found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
-        await adispatch_custom_event(EVENT, hit_mark(found), config=config)
+        await adispatch_custom_event(CACHE_EVENT, hit_mark(found), config=config)
         if found.hit:
             return cast("Output", answer)
         witness = Witness()
@@ -192,7 +191,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     ) -> Iterator[Output]:
         value = next(values)
         found, answer = self._look_up(value, kwargs, _group(run_manager))
-        dispatch_custom_event(EVENT, hit_mark(found), config=config)
+        dispatch_custom_event(CACHE_EVENT, hit_mark(found), config=config)
         if found.hit:
             yield from cast("Iterator[Output]", pieces(answer))
             return
@@ -212,7 +211,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     ) -> AsyncIterator[Output]:
         value = await anext(values)
         found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
-        await adispatch_custom_event(EVENT, hit_mark(found), config=config)
+        await adispatch_custom_event(CACHE_EVENT, hit_mark(found), config=config)
         if found.hit:
             for piece in pieces(answer):
                 yield cast("Output", piece)

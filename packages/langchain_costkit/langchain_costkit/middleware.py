@@ -19,7 +19,7 @@ from costkit.errors import DataError, MissingExtraError
 from langchain_costkit._calls import paid_for
 from langchain_costkit._decided import id_of
 from langchain_costkit._encoding import decode, encode, is_complete, marked
-from langchain_costkit._hits import cache_of, fingerprint, hit_mark
+from langchain_costkit._hits import cache_of, hit_mark, settings_of
 from langchain_costkit._question import plain
 from langchain_costkit._scoped import scope_of
 from langchain_costkit.prompt import has_marks, is_claude, mark, pieces_of
@@ -85,7 +85,7 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
         if not isinstance(last, HumanMessage) or request.response_format is not None:
             return None, None
         inputs = {
-            "model": fingerprint(request.model) or str(sorted(request.model.asdict().items())),
+            "model": settings_of(request.model),
             "system": None if request.system_message is None else plain(request.system_message),
             "tools": [
                 tool if isinstance(tool, dict) else [tool.name, tool.description, tool.args] for tool in request.tools

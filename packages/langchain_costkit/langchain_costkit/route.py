@@ -23,6 +23,7 @@ from costkit.tokens import default_counter
 from langchain_costkit._chain_route import CostkitRouterChain
 from langchain_costkit._decided import id_of, mark_of
 from langchain_costkit._encoding import marked
+from langchain_costkit._hits import settings_of
 from langchain_costkit._question import last_human
 from langchain_costkit._scoped import ain_scope, in_scope, scope_of
 
@@ -309,5 +310,4 @@ def _ids(models: Sequence[Arm]) -> list[str]:
 
 def _settings(arm: Arm) -> str:
     model, bound = _plain_model(arm)
-    settings = repr(arm) if model is None else model.asdict()
-    return json.dumps([settings, bound], sort_keys=True, default=repr)
+    return json.dumps([repr(arm) if model is None else settings_of(model), bound], sort_keys=True, default=repr)
