@@ -97,7 +97,10 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
         found = self.cache.lookup(str(last.text), inputs=inputs, scope=scope_of(None))
         if found.answer is None:
             return found, None
-        answer = marked(decode(found.answer), hit_mark(found))
+        try:
+            answer = marked(decode(found.answer), hit_mark(found))
+        except (ValueError, KeyError, TypeError) as error:
+            return self.cache.bypass(f"a kept answer cannot be read: {error!r}", scope=scope_of(None)), None
         return found, answer if isinstance(answer, AIMessage) else None
 
     def _keep(self, found: Lookup | None, response: ModelResponse[Any]) -> None:
