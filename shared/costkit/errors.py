@@ -4,9 +4,13 @@
     +-- ConfigurationError   an argument, option or environment variable is wrong (also a ValueError)
     +-- DataError            a file or a row of it is wrong (also a ValueError)
     +-- MissingExtraError    an optional dependency is not installed (also an ImportError)
-    +-- ModelFileError       the offline model is absent, damaged or cannot be written
+    +-- ModelFileError       the offline model cannot be used or prepared
+        +-- ModelAbsentError     it has not been prepared on this machine
+        +-- ModelChecksumError   a file is not the published one, or changed afterwards
+        +-- ModelFolderError     its folder cannot be written
+        +-- ModelPackageError    the package or folder with the published files cannot be had
     +-- StoreError           a cache or ledger store cannot be used
-        +-- StoreLockedError another process holds the embedded store
+        +-- StoreLockedError     another process holds the embedded store
 
 Catch ``CostkitError`` broadly or a leaf narrowly. Every message names the field, shows the value and says what to do.
 """
@@ -20,7 +24,11 @@ __all__ = [
     "CostkitError",
     "DataError",
     "MissingExtraError",
+    "ModelAbsentError",
+    "ModelChecksumError",
     "ModelFileError",
+    "ModelFolderError",
+    "ModelPackageError",
     "StoreError",
     "StoreLockedError",
 ]
@@ -65,6 +73,22 @@ class MissingExtraError(CostkitError, ImportError):
 
 class ModelFileError(CostkitError):
     """The offline model is missing, does not match its checksum, or cannot be written."""
+
+
+class ModelAbsentError(ModelFileError):
+    """The model has not been prepared on this machine."""
+
+
+class ModelChecksumError(ModelFileError):
+    """A model file is not the published one, or a prepared file changed after it was written."""
+
+
+class ModelFolderError(ModelFileError):
+    """The folder for prepared models cannot be written."""
+
+
+class ModelPackageError(ModelFileError):
+    """The package or folder that holds the published files cannot be had."""
 
 
 class StoreError(CostkitError):

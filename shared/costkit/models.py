@@ -20,15 +20,18 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-from costkit.errors import MissingExtraError, ModelFileError
+from costkit.errors import (
+    MissingExtraError,
+    ModelAbsentError,
+    ModelChecksumError,
+    ModelFileError,
+    ModelFolderError,
+    ModelPackageError,
+)
 from costkit.home import models_home
 
 __all__ = [
     "MINILM_MAX_TOKENS",
-    "ModelAbsentError",
-    "ModelChecksumError",
-    "ModelFolderError",
-    "ModelPackageError",
     "PreparedModel",
     "minilm_folder",
     "prepare_minilm",
@@ -56,22 +59,6 @@ _MANIFEST = "manifest.json"
 # Raised when the files written here change, so that a folder prepared by an older release is written anew.
 _FORMAT = 1
 _PIP_SECONDS = 600
-
-
-class ModelAbsentError(ModelFileError):
-    """The model has not been prepared on this machine."""
-
-
-class ModelChecksumError(ModelFileError):
-    """A model file is not the published one, or a prepared file changed after it was written."""
-
-
-class ModelPackageError(ModelFileError):
-    """The package or folder that holds the published files cannot be had."""
-
-
-class ModelFolderError(ModelFileError):
-    """The folder for prepared models cannot be written."""
 
 
 @dataclass(frozen=True, kw_only=True)

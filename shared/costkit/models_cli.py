@@ -8,17 +8,15 @@ from pathlib import Path
 
 import click
 
-from costkit.errors import CostkitError, MissingExtraError
-from costkit.models import (
+from costkit.errors import (
+    CostkitError,
+    MissingExtraError,
     ModelAbsentError,
     ModelChecksumError,
     ModelFolderError,
     ModelPackageError,
-    PreparedModel,
-    minilm_folder,
-    prepare_minilm,
-    verify_minilm,
 )
+from costkit.models import PreparedModel, minilm_folder, prepare_minilm, verify_minilm
 
 __all__ = ["EXIT_CODES", "models_command"]
 

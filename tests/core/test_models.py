@@ -16,16 +16,14 @@ from onnx import load, numpy_helper
 
 from costkit._minilm_graph import build_graph
 from costkit.embed import Embedder
-from costkit.errors import ModelFileError
-from costkit.models import (
+from costkit.errors import (
     ModelAbsentError,
     ModelChecksumError,
+    ModelFileError,
     ModelFolderError,
     ModelPackageError,
-    minilm_folder,
-    prepare_minilm,
-    verify_minilm,
 )
+from costkit.models import minilm_folder, prepare_minilm, verify_minilm
 from costkit.models_cli import EXIT_CODES, models_command
 
 PUBLISHED = ("model.safetensors", "config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
