@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -173,15 +175,19 @@ class TestStreaming:
             assert stream.get_final_text() == awkward
 
     def test_streamed_thinking(self) -> None:
-        thought = [{"type": "thinking", "thinking": "step by step", "signature": "sig"}, {"type": "text", "text": "so"}]
+        thought = [
+            {"type": "redacted_thinking", "data": "x"},
+            {"type": "thinking", "thinking": "step by step", "signature": "sig"},
+            {"type": "text", "text": "so"},
+        ]
         with (
             served(answer=lambda request: thought) as server,
             client(server) as sdk,
             sdk.messages.stream(model=MODEL, max_tokens=100, messages=QUESTION) as stream,
         ):
             final = stream.get_final_message()
-        assert (final.content[0].thinking, final.content[0].signature) == ("step by step", "sig")
-        assert final.content[1].text == "so"
+        assert (final.content[1].thinking, final.content[1].signature) == ("step by step", "sig")
+        assert (final.content[0].data, final.content[2].text) == ("x", "so")
 
     def test_a_client_that_leaves_early_is_billed(self, server: MessagesServer) -> None:
         with client(server) as sdk:
@@ -381,6 +387,27 @@ class TestLife:
             _ = server.url
         with pytest.raises(URLError):
             urllib.request.urlopen(url)
+
+    def test_a_client_that_resets_its_connection_disturbs_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
+        body = json.dumps({"model": MODEL, "max_tokens": 10**6, "stream": True, "messages": QUESTION}).encode()
+        head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        with served(answer=lambda request: "word " * 50_000) as server:
+            with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as raw:
+                raw.sendall(head + body)
+                raw.recv(100)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with client(server) as sdk:
+                assert sdk.messages.create(model=MODEL, max_tokens=9, messages=QUESTION).content
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+    def test_stopping_ends_an_idle_connection(self) -> None:
+        with served() as server:
+            raw = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+            with client(server) as sdk:  # answered after the idle connection was accepted
+                sdk.messages.create(model=MODEL, max_tokens=9, messages=QUESTION)
+        with raw:
+            raw.settimeout(30)
+            assert raw.recv(1) == b""
 
     def test_stops_with_connections_still_open(self) -> None:
         with served() as server:

@@ -241,6 +241,10 @@ def test_wrong_settings_are_refused() -> None:
         cache().send(asked(text("q")), at=0, begins_after_seconds=-1)
 
 
+def test_the_default_counter_is_used_where_none_is_given() -> None:
+    assert PromptCache().count(asked(text("how many days"))) > 1
+
+
 def test_output_tokens_are_passed_through() -> None:
     assert cache().send(asked(text("q")), at=0, output_tokens=7).usage.output_tokens == 7
 
@@ -277,7 +281,7 @@ class TestMinimums:
 
     def test_overrides_win_and_unknown_models_have_none(self) -> None:
         assert minimum_tokens("claude-opus-4-7-20260101", overrides={"claude-opus-4-7": 99}) == 99
-        assert minimum_tokens("claude-opus-9") is None
+        assert minimum_tokens("claude-opus-9", overrides={"claude-opus-8": 99}) is None
 
 
 # Invariants, on random traffic over a few random prompts.

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -45,6 +46,7 @@ class HttpServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.respond = respond
         self._open: set[socket.socket] = set()
+        self._stopping = False
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="costkit-messages", daemon=True)
 
@@ -57,6 +59,7 @@ class HttpServer(ThreadingHTTPServer):
         self.shutdown()
         self._thread.join()
         with self._guard:
+            self._stopping = True
             for connection in self._open:
                 _end(connection)
         self.server_close()
@@ -65,6 +68,8 @@ class HttpServer(ThreadingHTTPServer):
         """Remember a connection, so that ``stop`` can end it."""
         with self._guard:
             self._open.add(connection)
+            if self._stopping:
+                _end(connection)
 
     def closed(self, connection: socket.socket) -> None:
         """Forget a connection."""
@@ -79,10 +84,8 @@ class HttpServer(ThreadingHTTPServer):
 
 
 def _end(connection: socket.socket) -> None:
-    try:
+    with suppress(OSError):  # the client may have left in this moment
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        _logger.debug("connection was closed already")
 
 
 class _Handler(BaseHTTPRequestHandler):
