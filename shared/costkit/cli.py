@@ -47,7 +47,18 @@ def _installed() -> dict[str, EntryPoint]:
 @click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="costkit")
 def cli() -> None:
-    """Cut the bill of RAG applications; prove that no harm was done."""
+    r"""Cut the bill of RAG applications; prove that no harm was done.
+
+    \b
+    Examples:
+      costkit models
+      costkit eval --limit 20
+      costkit ledger report --by tenant,model
+
+    \b
+    Exit codes: 0 done, 2 wrong option or setting, 3 bad data, 4 an optional dependency is missing,
+    5 any other error of costkit, 130 interrupted; a command's own codes stand in its help.
+    """
 
 
 def exit_code(error: CostkitError) -> int:
