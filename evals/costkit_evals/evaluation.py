@@ -19,7 +19,7 @@ from costkit_evals.aggregate import compare, latencies, summarise
 from costkit_evals.gates import Limits, judge
 from costkit_evals.report import render
 from costkit_evals.result import EarlierRun, GoldenSummary, Inflation, Result, Timing
-from costkit_evals.runner import Plan, Unit, askings, plan_units, run
+from costkit_evals.runner import Plan, Unit, askings, finish, plan_units, run
 from costkit_evals.scoring import Scored
 from costkit_evals.terminal import Progress
 
@@ -121,7 +121,7 @@ def evaluate(
 
 
 def write(result: Result, folder: Path) -> tuple[Path, Path]:
-    """Write ``result.json`` and ``report.html`` and add the run to the history; return the two paths.
+    """Write ``result.json`` and ``report.html``, add the run to the history and close it; return the two paths.
 
     Raises:
         ConfigurationError: The folder cannot be written.
@@ -133,6 +133,7 @@ def write(result: Result, folder: Path) -> tuple[Path, Path]:
         entry = EarlierRun(run=result.fingerprint[:8], created=result.timing.created, tokens=result.inflation.tokens)
         with _history_file(folder).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(entry)) + "\n")
+        finish(folder)
     except OSError as error:
         raise ConfigurationError(
             f"the output folder {str(folder)!r} cannot be written ({error.strerror}); name another with --out"
@@ -176,11 +177,11 @@ def _ragas(
     """Score the naive and the full pipeline with ragas too; the others differ in degree only."""
     if not metrics or unit.phase != "first" or unit.reader != "tiered" or unit.pipeline not in ("naive", "all"):
         return {}
-    from costkit_evals.ragas_metrics import Row, score
+    from costkit_evals.ragas_metrics import RagasRow, score
 
     texts = {document.id: document.text for document in plan.golden.corpus}
     ragas_rows = [
-        Row(
+        RagasRow(
             question_id=row.id,
             answer=row.answer,
             references=row.answers,
@@ -191,7 +192,7 @@ def _ragas(
         )
         for row in rows
     ]
-    return {f"ragas_{name}": values for name, values in score(ragas_rows, embedder, metrics=metrics).values.items()}
+    return {f"ragas_{name}": values for name, values in score(ragas_rows, embedder, metrics=metrics).items()}
 
 
 def _inflation(result: Result, baseline: Baseline | None, folder: Path) -> Inflation:

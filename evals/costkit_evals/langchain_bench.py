@@ -17,9 +17,15 @@ from langchain_core.runnables import Runnable, RunnablePassthrough
 from pydantic import PrivateAttr
 
 from costkit.cache import ResponseCache
-from costkit_evals.pipelines import Asked, Bench, Piece, Pipeline
+from costkit_evals.pipelines import MAX_OUTPUT_TOKENS, Asked, Bench, Piece, Pipeline
 from costkit_evals.prompts import SYSTEM, USER, passage
-from langchain_costkit import CacheBreakpointPromptTemplate, CostkitRetriever, CostkitRouterChatModel, cached
+from langchain_costkit import (
+    CacheBreakpointPromptTemplate,
+    CostkitRetriever,
+    CostkitRouterChatModel,
+    CostkitUsageHandler,
+    cached,
+)
 
 __all__ = ["ExtractiveChatModel", "LangChainChain"]
 
@@ -90,27 +96,27 @@ class LangChainChain:
     Args:
         pipeline: Its parts.
         bench: What it is built on.
-        models: The chat models of the cheap and the strong tier. Default: readers.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, bench: Bench, *, models: tuple[BaseChatModel, BaseChatModel] | None = None
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, bench: Bench) -> None:
         self._bench = bench
         self._cache: ResponseCache | None = None
-        self._chain = self._build(pipeline, models or _readers(bench))
+        self._chain = self._build(pipeline, _models(bench))
+        self._callbacks = [CostkitUsageHandler(recorder=bench)] if bench.settings.real_models else []
 
     def ask(self, question: str, history: Sequence[tuple[str, str]] = ()) -> Asked:
         """Answer one question, given the earlier questions and answers of its conversation."""
         trace = self._bench.begin()
         messages = [message for asked, told in history for message in (HumanMessage(asked), AIMessage(told))]
         began = time.perf_counter()
-        answer = self._chain.invoke({"question": question, "history": messages})
+        answer = self._chain.invoke({"question": question, "history": messages}, {"callbacks": list(self._callbacks)})
         seconds = time.perf_counter() - began
+        if self._bench.settings.real_models:
+            self._bench.book_calls(question=question, history=history)
         served = answer.response_metadata.get("costkit", {}).get("cache", {})
         hit = served.get("kind") if served.get("hit") else None
         return Asked(
-            answer=str(answer.content),
+            answer=answer.text,
             hit=hit,
             matched_question=served.get("matched_question") if hit else None,
             trace=trace,
@@ -130,12 +136,7 @@ class LangChainChain:
         retriever: BaseRetriever = ChunkRetriever(bench, k=settings.naive_k)
         model = models[1]
         if "context" in pipeline.parts:
-            retriever = CostkitRetriever(
-                ChunkRetriever(bench, k=settings.candidates_k),
-                budget_tokens=settings.budget_tokens,
-                embedder=bench.embedder,
-                recorder=bench,
-            )
+            retriever = CostkitRetriever(ChunkRetriever(bench, k=settings.candidates_k), reducer=bench.reducer())
         if "prompt" in pipeline.parts:
             prompt = CacheBreakpointPromptTemplate.from_prompt(prompt, model=settings.strong_model)
         if "route" in pipeline.parts:
@@ -144,22 +145,31 @@ class LangChainChain:
             RunnablePassthrough.assign(context=itemgetter("question") | retriever | self._join) | prompt | model
         )
         if "cache" in pipeline.parts:
-            self._cache = ResponseCache(
-                version="handbook", embedder=bench.embedder, path=bench.cache_folder, recorder=bench
-            )
+            self._cache = bench.response_cache()
             chain = cached(chain, cache=self._cache)
         return chain
 
     def _join(self, documents: list[Document]) -> str:
         self._bench.trace.context.extend(piece for document in documents for piece in _pieces(document))
-        return "\n".join(
+        joined = "\n".join(
             passage(doc_id=one.metadata["doc_id"], title=one.metadata["title"], text=one.page_content)
             for one in documents
         )
+        self._bench.trace.context_text = joined
+        return joined
 
 
-def _readers(bench: Bench) -> tuple[BaseChatModel, BaseChatModel]:
+def _models(bench: Bench) -> tuple[BaseChatModel, BaseChatModel]:
+    """Return the chat models of the cheap and the strong tier."""
     settings = bench.settings
+    if settings.real_models:
+        from langchain_anthropic import ChatAnthropic
+
+        cheap, strong = (
+            ChatAnthropic(model_name=model, max_tokens_to_sample=MAX_OUTPUT_TOKENS, timeout=None, stop=None)
+            for model in (settings.cheap_model, settings.strong_model)
+        )
+        return cheap, strong
     return ExtractiveChatModel(bench, model=settings.cheap_model), ExtractiveChatModel(
         bench, model=settings.strong_model
     )
@@ -176,7 +186,7 @@ def _request(model: str, messages: Sequence[BaseMessage]) -> dict[str, object]:
     system = [block for message in messages if isinstance(message, SystemMessage) for block in _blocks(message)]
     return {
         "model": model,
-        "max_tokens": 1024,
+        "max_tokens": MAX_OUTPUT_TOKENS,
         "system": system,
         "messages": [
             {"role": "assistant" if isinstance(message, AIMessage) else "user", "content": _blocks(message)}

@@ -18,19 +18,21 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
     MessageRole,
 )
-from llama_index.core.llms import CustomLLM
+from llama_index.core.llms import LLM, CustomLLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import ChatPromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode, get_response_synthesizer
 from llama_index.core.schema import MetadataMode, NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
+from llama_index_instrumentation import get_dispatcher
 from pydantic import PrivateAttr
 
 from costkit.cache import ResponseCache
-from costkit_evals.pipelines import Asked, Bench, Piece, Pipeline
+from costkit_evals.pipelines import MAX_OUTPUT_TOKENS, Asked, Bench, Piece, Pipeline
 from costkit_evals.prompts import SYSTEM, USER
 from llamaindex_costkit import (
     CacheBreakpointPromptTemplate,
+    CostkitEventHandler,
     CostkitNodePostprocessor,
     CostkitQueryEngine,
     CostkitRouterLLM,
@@ -68,7 +70,7 @@ class ExtractiveLLM(CustomLLM):
     _bench: Bench = PrivateAttr()
 
     def __init__(self, bench: Bench, *, model: str) -> None:
-        super().__init__(model=model)  # type: ignore[call-arg]
+        super().__init__(model=model)
         self._bench = bench
 
     @classmethod
@@ -127,6 +129,9 @@ class LlamaIndexChain:
         self._bench = bench
         self._cache: ResponseCache | None = None
         self._engine = self._build(pipeline)
+        if bench.settings.real_models:
+            self._handler = CostkitEventHandler(recorder=bench)
+            get_dispatcher().add_event_handler(self._handler)
 
     def ask(self, question: str, history: Sequence[tuple[str, str]] = ()) -> Asked:
         """Answer one question."""
@@ -134,6 +139,11 @@ class LlamaIndexChain:
         began = time.perf_counter()
         response = self._engine.query(question)
         seconds = time.perf_counter() - began
+        self._bench.trace.context_text = "\n".join(
+            node.node.get_content(metadata_mode=MetadataMode.LLM) for node in response.source_nodes
+        )
+        if self._bench.settings.real_models:
+            self._bench.book_calls(question=question)
         served = ((response.metadata or {}).get("costkit") or {}).get("cache", {})
         hit = served.get("kind") if served.get("hit") else None
         if not hit:
@@ -147,9 +157,11 @@ class LlamaIndexChain:
         )
 
     def close(self) -> None:
-        """Release the response cache."""
+        """Release the response cache and stop listening."""
         if self._cache is not None:
             self._cache.close()
+        if self._bench.settings.real_models:
+            get_dispatcher().event_handlers.remove(self._handler)
 
     def _build(self, pipeline: Pipeline) -> BaseQueryEngine:
         bench, settings = self._bench, self._bench.settings
@@ -163,7 +175,7 @@ class LlamaIndexChain:
         )
         retriever = ChunkRetriever(bench, k=settings.naive_k)
         postprocessors: list[BaseNodePostprocessor] = []
-        llm = ExtractiveLLM(bench, model=settings.strong_model)
+        cheap, llm = _models(bench)
         if "context" in pipeline.parts:
             retriever = ChunkRetriever(bench, k=settings.candidates_k)
             postprocessors = [
@@ -172,7 +184,6 @@ class LlamaIndexChain:
         if "prompt" in pipeline.parts:
             prompt = CacheBreakpointPromptTemplate.from_prompt(prompt, model=settings.strong_model)
         if "route" in pipeline.parts:
-            cheap = ExtractiveLLM(bench, model=settings.cheap_model)
             llm = CostkitRouterLLM([cheap, llm], recorder=bench)
         synthesizer = get_response_synthesizer(
             llm=llm, text_qa_template=prompt, response_mode=ResponseMode.SIMPLE_SUMMARIZE
@@ -181,11 +192,22 @@ class LlamaIndexChain:
             retriever, response_synthesizer=synthesizer, node_postprocessors=postprocessors
         )
         if "cache" in pipeline.parts:
-            self._cache = ResponseCache(
-                version="handbook", embedder=bench.embedder, path=bench.cache_folder, recorder=bench
-            )
+            self._cache = bench.response_cache()
             engine = CostkitQueryEngine(engine, version="handbook", cache=self._cache)
         return engine
+
+
+def _models(bench: Bench) -> tuple[LLM, LLM]:
+    """Return the LLMs of the cheap and the strong tier."""
+    settings = bench.settings
+    if settings.real_models:
+        from llama_index.llms.anthropic import Anthropic
+
+        return (
+            Anthropic(model=settings.cheap_model, max_tokens=MAX_OUTPUT_TOKENS),
+            Anthropic(model=settings.strong_model, max_tokens=MAX_OUTPUT_TOKENS),
+        )
+    return ExtractiveLLM(bench, model=settings.cheap_model), ExtractiveLLM(bench, model=settings.strong_model)
 
 
 def _node(chunk_id: str, doc_id: str, title: str, start: int, text: str) -> TextNode:
@@ -193,7 +215,7 @@ def _node(chunk_id: str, doc_id: str, title: str, start: int, text: str) -> Text
     return TextNode(
         id_=chunk_id,
         text=text,
-        metadata={"doc_id": doc_id, "start": start},
+        metadata={"doc_id": doc_id, "title": title, "start": start},
         text_template=shown,
         relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=doc_id)},
     )
@@ -211,7 +233,7 @@ def _request(model: str, messages: Sequence[ChatMessage]) -> dict[str, object]:
     system = [block for message in messages if message.role == MessageRole.SYSTEM for block in _blocks(message)]
     return {
         "model": model,
-        "max_tokens": 1024,
+        "max_tokens": MAX_OUTPUT_TOKENS,
         "system": system,
         "messages": [
             {"role": "assistant" if message.role == MessageRole.ASSISTANT else "user", "content": _blocks(message)}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from costkit.errors import ConfigurationError
 from costkit_evals.evaluation import Baseline, read_baseline
 from costkit_evals.golden_formats import load_any
 from costkit_evals.pipelines import PIPELINES, Settings, named
+from costkit_evals.result import Framework
 from costkit_evals.runner import Plan
 
 __all__ = ["baseline", "handbook", "plan", "ragas_metrics"]
@@ -56,7 +58,7 @@ def plan(
     made = Plan(
         golden=loaded,
         settings=_settings(models),
-        frameworks=tuple(_words(frameworks)),  # type: ignore[arg-type]  checked by Plan
+        frameworks=_frameworks(frameworks),
         pipelines=tuple(names),
         seed=seed,
     )
@@ -99,6 +101,14 @@ def _settings(models: Sequence[str]) -> Settings:
     if unknown is not None:
         raise ConfigurationError(f"unknown model {unknown!r}: no price is known for it; check its id")
     return Settings(cheap_model=models[0], strong_model=models[-1], real_models=True)
+
+
+def _frameworks(names: str) -> tuple[Framework, ...]:
+    known: tuple[Framework, ...] = get_args(Framework)
+    unknown = next((name for name in _words(names) if name not in known), None)
+    if unknown is not None:
+        raise ConfigurationError(f"unknown framework {unknown!r}; choose from {', '.join(known)}")
+    return tuple(name for name in known if name in _words(names))
 
 
 def _words(names: str) -> list[str]:

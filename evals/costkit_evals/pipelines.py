@@ -8,16 +8,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
+from costkit.cache import ResponseCache
+from costkit.context import ContextReducer
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Event, Usage
 from costkit_evals.chunks import ChunkIndex, Retrieved
-from costkit_evals.provider import Reply, SimulatedProvider
+from costkit_evals.prompts import SYSTEM
+from costkit_evals.provider import Reply, SegmentTokens, SimulatedProvider
 from costkit_evals.readers import Reader
 
-__all__ = ["PIPELINES", "Asked", "Bench", "Part", "Piece", "Pipeline", "Settings", "Trace", "named"]
+__all__ = [
+    "MAX_OUTPUT_TOKENS",
+    "PIPELINES",
+    "Asked",
+    "Bench",
+    "Part",
+    "Piece",
+    "Pipeline",
+    "Settings",
+    "Trace",
+    "named",
+]
 
 Part = Literal["route", "cache", "context", "prompt"]
+
+MAX_OUTPUT_TOKENS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +111,7 @@ class Trace:
     """What happened during one question; the benches' own parts write into it."""
 
     context: list[Piece] = field(default_factory=list)
+    context_text: str = ""
     replies: list[Reply] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -157,6 +174,14 @@ class Bench:
         """The embedder of the corpus index."""
         return self.index.embedder
 
+    def reducer(self) -> ContextReducer:
+        """Return a context reducer with this run's budget, booked here."""
+        return ContextReducer(budget_tokens=self.settings.budget_tokens, embedder=self.embedder, recorder=self)
+
+    def response_cache(self) -> ResponseCache:
+        """Return an empty response cache, booked here."""
+        return ResponseCache(version="handbook", embedder=self.embedder, path=self.cache_folder, recorder=self)
+
     def begin(self) -> Trace:
         """Start a new question: a fresh trace, and the clock of the simulated traffic moves on."""
         self.trace = Trace()
@@ -173,6 +198,24 @@ class Bench:
         found = self.index.search(question, k=k)
         self.trace.add_seconds("retrieve", time.perf_counter() - began)
         return found
+
+    def book_calls(self, *, question: str, history: Sequence[tuple[str, str]] = ()) -> None:
+        """Turn the model calls that the frameworks' handlers booked during this question into billed replies.
+
+        Only real models need it: readers bill themselves. The provider says how many tokens a prompt had, not what they
+        were for, so its total is shared out by an offline count of the parts.
+        """
+        count = self.provider.counter.count
+        parts = SegmentTokens(
+            system=count(SYSTEM),
+            history=sum(count(asked) + count(told) for asked, told in history),
+            context=count(self.trace.context_text),
+            question=count(question),
+        )
+        for event in self.trace.events:
+            if event.kind == "model" and event.status == "ok" and event.model is not None:
+                segments = parts.scaled_to(event.usage.input_tokens)
+                self.trace.replies.append(Reply(text="", model=event.model, usage=event.usage, segments=segments))
 
     def respond(self, request: dict[str, object]) -> Reply:
         """Answer a Messages-API request with the reader behind its model, and bill it."""

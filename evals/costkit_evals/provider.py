@@ -26,6 +26,12 @@ class SegmentTokens:
     context: int = 0
     question: int = 0
 
+    def scaled_to(self, total: int) -> SegmentTokens:
+        """Return the same shares of another total; the context takes the rounding."""
+        counted = sum(vars(self).values()) or 1
+        scaled = {name: tokens * total // counted for name, tokens in vars(self).items()}
+        return SegmentTokens(**scaled | {"context": scaled["context"] + total - sum(scaled.values())})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
@@ -54,8 +60,8 @@ class SimulatedProvider:
     """
 
     def __init__(self, counter: TokenCounter | None = None) -> None:
-        self._counter = counter or default_counter()
-        self._cache = PromptCache(counter=self._counter)
+        self.counter = counter or default_counter()
+        self._cache = PromptCache(counter=self.counter)
         self._now = 0.0
 
     def advance(self, seconds: float) -> None:
@@ -72,7 +78,7 @@ class SimulatedProvider:
         messages = _messages(request)
         prompted = parse_prompt(text_of(messages[-1]["content"]))
         reading = reader.read(prompted)
-        billed = self._cache.send(request, at=self._now, output_tokens=self._counter.count(reading.answer))
+        billed = self._cache.send(request, at=self._now, output_tokens=self.counter.count(reading.answer))
         return Reply(
             text=reading.answer,
             citations=reading.citations,
@@ -84,7 +90,7 @@ class SimulatedProvider:
     def _segments(
         self, request: Mapping[str, object], messages: Sequence[Mapping[str, object]], question: str
     ) -> SegmentTokens:
-        count = self._counter.count
+        count = self.counter.count
         last = count(text_of(messages[-1]["content"]))
         asked = min(count(question), last)
         return SegmentTokens(

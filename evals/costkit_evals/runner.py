@@ -26,7 +26,7 @@ from costkit_evals.result import Framework, Phase, ReaderName
 from costkit_evals.scoring import Scored
 from costkit_evals.traffic import Asking, conversations, first_pass, replay
 
-__all__ = ["Plan", "Unit", "askings", "plan_units", "run"]
+__all__ = ["Plan", "Unit", "askings", "finish", "plan_units", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +61,6 @@ class Plan:
     frameworks: tuple[Framework, ...] = get_args(Framework)
     pipelines: tuple[str, ...] = tuple(PIPELINES)
     seed: int = 7
-
-    def __post_init__(self) -> None:
-        unknown = next((one for one in self.frameworks if one not in get_args(Framework)), None)
-        if unknown is not None:
-            raise ConfigurationError(f"unknown framework {unknown!r}; choose from {', '.join(get_args(Framework))}")
 
     @property
     def key(self) -> str:
@@ -105,6 +100,12 @@ def run(plan: Plan, folder: Path, *, on_done: Callable[[Unit, int], None]) -> di
     if missing:
         _run_missing(plan, missing, rows, on_done)
     return {unit: list(_read(_file(rows, unit))) for unit in units}
+
+
+def finish(folder: Path) -> None:
+    """Set the rows of a completed run aside as ``answers``, so that the next run starts anew."""
+    shutil.rmtree(folder / "answers", ignore_errors=True)
+    (folder / "rows").replace(folder / "answers")
 
 
 def _readers(phase: Phase, pipeline: Pipeline) -> tuple[ReaderName, ...]:
