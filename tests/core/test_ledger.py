@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete
+from sqlalchemy import create_engine, make_url, text
 
 from costkit.errors import ConfigurationError, StoreError
-from costkit.ledger import Event, Ledger, Usage, report
-from costkit.ledger.store import EVENTS, default_ledger
+from costkit.ledger import Event, Ledger, Usage, default_ledger, default_recorder, report
+from costkit.ledger.commands import ledger as ledger_command
+from costkit.ledger.store import EVENTS
 from costkit.scope import Scope
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
+def postgresql_urls() -> Iterator[str]:
+    """Yield the URL of an empty schema in the test database; tests that run side by side do not meet."""
+    given = os.environ.get("COSTKIT_TEST_POSTGRES_URL")
+    if not given:
+        pytest.skip("COSTKIT_TEST_POSTGRES_URL names no PostgreSQL database")
+    schema = f"costkit_{uuid.uuid4().hex}"
+    engine = create_engine(given)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    url = make_url(given).update_query_dict({"options": f"-csearch_path={schema}"})
+    yield url.render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
-        made = Ledger.at(tmp_path / "ledger.db")
+        yield f"sqlite:///{tmp_path / 'ledger.db'}"
     else:
-        url = os.environ.get("COSTKIT_TEST_POSTGRES_URL")
-        if not url:
-            pytest.skip("COSTKIT_TEST_POSTGRES_URL names no PostgreSQL database")
-        made = Ledger(url)
-        with made.engine.begin() as connection:
-            connection.execute(delete(EVENTS))
+        yield from postgresql_urls()
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    made = Ledger(url)
     yield made
     made.close()
 
@@ -76,6 +98,33 @@ def test_an_event_is_kept_once(ledger: Ledger) -> None:
     assert ledger.dropped == 0
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reason": "a lone surrogate \ud800"},
+        {"cost_nano_usd": 2**70},
+        {"reason": object()},
+        {"seconds": None},
+    ],
+)
+def test_an_event_that_no_database_takes_is_counted_and_does_not_raise(
+    ledger: Ledger, fields: dict[str, object]
+) -> None:
+    ledger.record(call(**fields))
+    ledger.record(call())
+
+    assert ledger.dropped == 1
+    assert len(list(ledger.events())) == 1
+
+
+def test_a_time_without_zone_is_utc(ledger: Ledger) -> None:
+    ledger.record(call(at=NOW.replace(tzinfo=None)))
+
+    (event,) = ledger.events(since=NOW.replace(tzinfo=None), until=(NOW + timedelta(seconds=1)).replace(tzinfo=None))
+
+    assert event.at == NOW
+
+
 def test_events_are_filtered_by_time(ledger: Ledger) -> None:
     for hours in range(3):
         ledger.record(call(at=NOW + timedelta(hours=hours)))
@@ -95,6 +144,7 @@ def test_a_report_sums_by_group_and_puts_the_dearest_first(ledger: Ledger) -> No
     assert [row.group["tenant"] for row in found.rows] == ["zeta", "acme"]
     assert found.rows[1].cost_usd == Decimal("0.000003")
     assert (found.rows[1].calls, found.rows[1].input_tokens, found.rows[1].output_tokens) == (2, 300, 20)
+    assert (found.rows[1].uncached_input_tokens, found.rows[1].cache_read_tokens) == (200, 100)
     assert found.rows[0].failed == 1
 
 
@@ -164,26 +214,110 @@ def test_the_default_ledger_lies_in_the_home_and_is_opened_once(
     default_ledger().close()
 
 
-def _write(path: Path, count: int) -> None:
-    ledger = Ledger.at(path)
+def test_a_default_ledger_that_cannot_be_opened_is_said_once_and_takes_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("COSTKIT_HOME", str(tmp_path / "file"))
+
+    for _ in range(3):
+        default_recorder().record(call())
+
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "COSTKIT_HOME" in caplog.text
+
+
+def test_a_password_does_not_show_in_an_error() -> None:
+    pytest.importorskip("psycopg")
+
+    with pytest.raises(StoreError) as caught:
+        Ledger("postgresql+psycopg://ann:secret@127.0.0.1:1/none")
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_ledger_of_a_newer_costkit_is_refused(url: str) -> None:
+    ledger = Ledger(url)
+    with ledger.engine.begin() as connection:
+        connection.execute(text("UPDATE costkit_schema SET version = 99"))
+    ledger.close()
+
+    with pytest.raises(StoreError, match="upgrade costkit"):
+        Ledger(url)
+
+
+def _write(url: str, count: int, barrier: Barrier) -> None:
+    barrier.wait()
+    ledger = Ledger(url)
     for _ in range(count):
         ledger.record(call())
     ledger.close()
 
 
-def test_several_processes_write_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    Ledger.at(path).close()
+def test_several_processes_open_a_new_ledger_at_once_and_nothing_is_lost(url: str) -> None:
+    """The workers of a server start together and find no tables."""
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_write, args=(path, 50)) for _ in range(3)]
+    barrier = context.Barrier(3)
+    processes = [context.Process(target=_write, args=(url, 25, barrier)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
 
-    ledger = Ledger.at(path)
-    assert report(ledger, by=["tenant"]).rows[0].calls == 150
+    ledger = Ledger(url)
+    assert report(ledger, by=["tenant"]).rows[0].calls == 75
     ledger.close()
+
+
+def test_a_forked_worker_does_not_use_its_parents_connections(ledger: Ledger) -> None:
+    """A server that loads the application before it forks gives every worker the same ledger object."""
+    ledger.record(call())
+    workers = []
+    for _ in range(2):
+        worker = os.fork()
+        if worker == 0:
+            for _ in range(20):
+                ledger.record(call())
+            os._exit(ledger.dropped)
+        workers.append(worker)
+    for _ in range(20):
+        ledger.record(call())
+
+    assert [os.waitpid(worker, 0)[1] for worker in workers] == [0, 0]
+    assert (len(list(ledger.events())), ledger.dropped) == (61, 0)
+
+
+def test_threads_share_a_ledger(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: ledger.record(call()), range(64)))
+
+    assert (len(list(ledger.events())), ledger.dropped) == (64, 0)
+
+
+def test_the_report_command_prints_a_table_or_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COSTKIT_HOME", str(tmp_path))
+    default_ledger().record(call())
+    default_ledger().record(call(scope=Scope(tenant="zeta"), at=NOW - timedelta(days=9)))
+    default_ledger().close()
+
+    shown = CliRunner().invoke(ledger_command, ["report", "--by", "tenant, tier"])
+    plain = CliRunner().invoke(ledger_command, ["report", "--by", "tenant", "--since", "2026-11-01", "--json"])
+
+    assert "acme" in shown.output
+    assert [row["group"] for row in json.loads(plain.output)] == [{"tenant": "acme"}]
+
+
+@pytest.mark.parametrize("options", [[], ["--db", "sqlite:///missing.db"]])
+def test_the_report_command_names_a_ledger_that_is_not_there(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COSTKIT_HOME", str(tmp_path / "none"))
+
+    result = CliRunner().invoke(ledger_command, ["report", *options])
+
+    assert isinstance(result.exception, StoreError)
+    assert "there is no ledger" in str(result.exception)
+    assert not (tmp_path / "none").exists()
 
 
 counts = st.integers(min_value=0, max_value=10**12)

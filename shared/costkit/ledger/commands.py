@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from costkit.errors import StoreError
+
+if TYPE_CHECKING:
+    from costkit.ledger.store import Ledger
 
 __all__ = ["ledger"]
 
 
 @click.group()
 def ledger() -> None:
-    """Read the cost ledger."""
+    """Read the cost ledger.
+
+    Example: costkit ledger report --by tenant,feature
+    """
 
 
 @ledger.command(name="report")
@@ -27,17 +37,27 @@ def report_command(by: str, since: datetime | None, until: datetime | None, url:
     Example: costkit ledger report --by tenant,feature,tier --since 2026-11-01
     """
     from costkit.ledger.reports import report
-    from costkit.ledger.store import Ledger, default_ledger
 
-    found = report(
-        Ledger(url) if url else default_ledger(),
-        by=[word.strip() for word in by.split(",") if word.strip()],
-        since=since and since.replace(tzinfo=UTC),
-        until=until and until.replace(tzinfo=UTC),
-    )
+    opened = _open(url)
+    try:
+        found = report(opened, by=[word.strip() for word in by.split(",") if word.strip()], since=since, until=until)
+    finally:
+        opened.close()
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
         return
     from rich.console import Console
 
     Console().print(found.table())
+
+
+def _open(url: str | None) -> Ledger:
+    """Open a ledger to read it; a file that is not there is a wrong path, not an empty ledger."""
+    from costkit.home import home
+    from costkit.ledger.store import Ledger
+
+    asked = url or f"sqlite:///{home() / 'ledger.db'}"
+    file = asked.removeprefix("sqlite:///") if asked.startswith("sqlite:///") else None
+    if file is not None and not Path(file).exists():
+        raise StoreError(f"there is no ledger {file!r}: nothing was recorded there; give --db or set COSTKIT_HOME")
+    return Ledger(asked)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Select, case, func, select
 
 from costkit.errors import ConfigurationError
-from costkit.ledger.store import EVENTS, Ledger
+from costkit.ledger.store import EVENTS, Ledger, in_utc
+from costkit.ledger.usage import Usage
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +23,7 @@ GROUPINGS = (
     "tenant",
     "user",
     "feature",
+    "data_class",
     "purpose",
     "endpoint",
     "arm",
@@ -47,6 +49,7 @@ class Row:
         failed: Events that failed.
         hits: Questions answered from the response cache.
         unpriced: Events whose cost nobody knows; they are not in ``cost_usd``.
+        input_tokens: All input tokens; the four kinds after it sum to it.
         cost_usd: Sum of all known costs.
         saved_usd: Sum of what decisions saved, as far as it is known.
     """
@@ -58,8 +61,10 @@ class Row:
     hits: int
     unpriced: int
     input_tokens: int
+    uncached_input_tokens: int
     cache_read_tokens: int
-    cache_write_tokens: int
+    cache_write_5m_tokens: int
+    cache_write_1h_tokens: int
     output_tokens: int
     cost_usd: Decimal
     saved_usd: Decimal
@@ -128,7 +133,7 @@ def report(
     unknown = next((name for name in by if name not in GROUPINGS), None)
     if unknown is not None or not by:
         raise ConfigurationError(f"cannot group by {unknown!r}; choose from {', '.join(GROUPINGS)}")
-    with ledger.engine.connect() as connection:
+    with ledger.reading() as connection:
         found = connection.execute(_query(by, since, until)).mappings().all()
     rows = [
         Row(
@@ -156,9 +161,7 @@ _SUMS = {
         + _COLUMNS.cache_write_5m_tokens
         + _COLUMNS.cache_write_1h_tokens
     ),
-    "cache_read_tokens": func.sum(_COLUMNS.cache_read_tokens),
-    "cache_write_tokens": func.sum(_COLUMNS.cache_write_5m_tokens + _COLUMNS.cache_write_1h_tokens),
-    "output_tokens": func.sum(_COLUMNS.output_tokens),
+    **{one.name: func.sum(_COLUMNS[one.name]) for one in fields(Usage)},
 }
 
 
@@ -168,7 +171,7 @@ def _query(by: Sequence[str], since: datetime | None, until: datetime | None) ->
     money = [func.sum(_COLUMNS.cost_nano_usd).label("cost"), func.sum(_COLUMNS.saved_nano_usd).label("saved")]
     query: Select[tuple[object, ...]] = select(*groups, *sums, *money).group_by(*(_COLUMNS[name] for name in by))
     if since is not None:
-        query = query.where(_COLUMNS.at >= since.astimezone(UTC))
+        query = query.where(_COLUMNS.at >= in_utc(since))
     if until is not None:
-        query = query.where(_COLUMNS.at < until.astimezone(UTC))
+        query = query.where(_COLUMNS.at < in_utc(until))
     return query

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     DateTime,
     Engine,
     Float,
@@ -26,23 +28,25 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
-    insert,
+    func,
     select,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.engine.url import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+from sqlalchemy.engine.url import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from costkit.errors import ConfigurationError, StoreError
+from costkit.errors import ConfigurationError, CostkitError, StoreError
 from costkit.home import home
-from costkit.ledger.usage import Event, Usage
+from costkit.ledger.usage import Event, Recorder, Usage
 from costkit.scope import Scope
 
 __all__ = ["EVENTS", "Ledger", "default_ledger"]
 
 SCHEMA = 1
 BUSY_TIMEOUT_MS = 10_000
+CONNECT_TIMEOUT_SECONDS = 5
 
 _TOKENS = tuple(one.name for one in fields(Usage))
 _SCOPE = tuple(one.name for one in fields(Scope))
@@ -70,6 +74,13 @@ EVENTS = Table(
 
 _SCHEMA = Table("costkit_schema", _metadata, Column("version", Integer, primary_key=True))
 
+# Each knows "insert unless the key is there" under the same name.
+_INSERTS: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+_SETUP_LOCK = 0x636F73746B6974  # any constant, the same in all processes: "costkit" in ASCII
+
 _log = logging.getLogger("costkit.ledger")
 
 
@@ -80,22 +91,28 @@ class Ledger:
         url: A SQLAlchemy URL: ``sqlite:///path/to/ledger.db`` or ``postgresql+psycopg://user@host/database``.
 
     Raises:
-        ConfigurationError: The URL is not one, or its driver is not installed.
+        ConfigurationError: The URL is not one, names another kind of database, or its driver is not installed.
         StoreError: The database cannot be opened, or was written by a newer costkit.
     """
 
     def __init__(self, url: str) -> None:
         self.dropped = 0
+        self._counting = threading.Lock()
         self._engine = _engine(url)
-        with _opening(url):
-            _metadata.create_all(self._engine)
-            _check_schema(self._engine)
+        self._insert = _INSERTS[self._engine.dialect.name]
+        self._pid = os.getpid()
+        try:
+            with _opening(self._engine.url):
+                _set_up(self._engine)
+        except StoreError:
+            self._engine.dispose()
+            raise
 
     @classmethod
     def at(cls, path: Path | str) -> Ledger:
         """Open the SQLite ledger in a file, creating its folder if missing."""
         file = Path(path).absolute()
-        with _opening(str(file)):
+        with _opening(file):
             file.parent.mkdir(parents=True, exist_ok=True)
         return cls(f"sqlite:///{file}")
 
@@ -105,34 +122,46 @@ class Ledger:
         It never raises: an event that cannot be written is counted in ``dropped``, and the first one is logged.
         """
         try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(EVENTS), _row(event))
-        except IntegrityError:
-            _log.debug("event %s is in the ledger already", event.id)
-        except SQLAlchemyError as error:
-            self.dropped += 1
-            if self.dropped == 1:
+            with self.engine.begin() as connection:
+                connection.execute(self._insert(EVENTS).values(_row(event)).on_conflict_do_nothing())
+        except Exception as error:  # noqa: BLE001  whatever is wrong with the event or the database, the chain goes on
+            with self._counting:
+                self.dropped += 1
+                first = self.dropped == 1
+            if first:
                 _log.warning("the ledger drops events, costs go unrecorded: %s", error)
 
     def events(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Event]:
         """Yield events in the order of their time.
 
         Args:
-            since: Earliest time, inclusive.
+            since: Earliest time, inclusive. A time without zone is UTC, here and in ``until``.
             until: Latest time, exclusive.
+
+        Raises:
+            StoreError: The database cannot be read.
         """
         query = select(EVENTS).order_by(EVENTS.c.at, EVENTS.c.id)
         if since is not None:
-            query = query.where(EVENTS.c.at >= since.astimezone(UTC))
+            query = query.where(EVENTS.c.at >= in_utc(since))
         if until is not None:
-            query = query.where(EVENTS.c.at < until.astimezone(UTC))
-        with _opening(str(self._engine.url)), self._engine.connect() as connection:
+            query = query.where(EVENTS.c.at < in_utc(until))
+        with self.reading() as connection:
             for row in connection.execute(query).mappings():
                 yield _event(row)
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a connection whose errors are ``StoreError``."""
+        with _opening(self._engine.url), self.engine.connect() as connection:
+            yield connection
+
     @property
     def engine(self) -> Engine:
-        """The database, for reports."""
+        """The database."""
+        if self._pid != os.getpid():  # a forked worker must not speak through its parent's connections
+            self._engine.dispose(close=False)
+            self._pid = os.getpid()
         return self._engine
 
     def close(self) -> None:
@@ -153,18 +182,48 @@ def default_ledger() -> Ledger:
         return _defaults[path]
 
 
+class _NoLedger:
+    """Stands for a default ledger that cannot be opened: takes events and keeps none."""
+
+    def record(self, event: Event) -> None:
+        """Drop the event."""
+
+
+_unusable: dict[Path, _NoLedger] = {}
+
+
+def default_ledger_or_nothing() -> Recorder:
+    """Return the default ledger; where it cannot be opened, say so once and return a recorder that keeps nothing."""
+    path = home() / "ledger.db"
+    if path in _unusable:
+        return _unusable[path]
+    try:
+        return default_ledger()
+    except CostkitError as error:
+        _unusable[path] = _NoLedger()
+        _log.warning("costs go unrecorded: %s; set COSTKIT_HOME to a folder that can be written", error)
+        return _unusable[path]
+
+
 def _engine(url: str) -> Engine:
+    advice = "give sqlite:///FILE, or postgresql+psycopg://... with pip install 'costkit[postgres]'"
     try:
         parsed = make_url(url)
-        engine = create_engine(parsed)
+        engine = create_engine(parsed, **_options(parsed))
     except (ArgumentError, ImportError, SQLAlchemyError) as error:
-        raise ConfigurationError(
-            f"ledger url {url!r} cannot be used ({error}); give sqlite:///FILE, or postgresql+psycopg://... "
-            "with pip install 'costkit[postgres]'"
-        ) from None
-    if parsed.get_backend_name() == "sqlite":
+        raise ConfigurationError(f"ledger url {url!r} cannot be used ({error}); {advice}") from None
+    if engine.dialect.name not in _INSERTS:
+        raise ConfigurationError(f"ledger url {parsed!r} is of another kind of database; {advice}")
+    if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _share_sqlite)
     return engine
+
+
+def _options(url: URL) -> dict[str, object]:
+    """Let a PostgreSQL server that restarts or vanishes cost no event and little time."""
+    if url.get_backend_name() != "postgresql":
+        return {}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_SECONDS}}
 
 
 def _share_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -177,28 +236,40 @@ def _share_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> N
 
 
 @contextmanager
-def _opening(place: str) -> Iterator[None]:
-    """Turn database and file errors into ours."""
+def _opening(place: URL | Path) -> Iterator[None]:
+    """Turn database and file errors into ours; the URL shows no password."""
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        raise StoreError(f"the ledger {place!r} cannot be used: {error}") from error
+        raise StoreError(f"the ledger {str(place)!r} cannot be used: {error}") from error
 
 
-def _check_schema(engine: Engine) -> None:
-    with engine.begin() as connection:
+def _set_up(engine: Engine) -> None:
+    """Create what is missing, one process at a time: the workers of a server start together."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(select(func.pg_advisory_xact_lock(_SETUP_LOCK)))
+        _metadata.create_all(connection)
         found = connection.execute(select(_SCHEMA.c.version)).scalar()
         if found is None:
-            connection.execute(insert(_SCHEMA), {"version": SCHEMA})
-        elif found != SCHEMA:
-            raise StoreError(f"the ledger has schema {found}, this costkit writes {SCHEMA}; upgrade costkit")
+            connection.execute(_SCHEMA.insert(), {"version": SCHEMA})
+        connection.commit()
+    if found not in (None, SCHEMA):
+        raise StoreError(f"the ledger has schema {found}, this costkit writes {SCHEMA}; upgrade costkit")
+
+
+def in_utc(at: datetime) -> datetime:
+    """Return ``at`` in UTC; a time without zone is UTC already."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _row(event: Event) -> dict[str, object]:
     scope, usage, saved = vars(event.scope), vars(event.usage), vars(event.saved)
     return {
         "id": event.id,
-        "at": event.at.astimezone(UTC),
+        "at": in_utc(event.at),
         **{name: getattr(event, name) for name in _PLAIN},
         **scope,
         **usage,
@@ -212,11 +283,10 @@ def _row(event: Event) -> dict[str, object]:
 
 
 def _event(row: RowMapping) -> Event:
-    at: datetime = row["at"]
     plain: Mapping[str, object] = {name: row[name] for name in (*_PLAIN, "id", "seconds", "batch")}
     return Event(
         **plain,  # type: ignore[arg-type]
-        at=at if at.tzinfo else at.replace(tzinfo=UTC),  # SQLite keeps no time zone; UTC was written
+        at=in_utc(row["at"]),  # SQLite keeps no time zone; UTC was written
         scope=Scope(**{name: row[name] for name in _SCOPE}),
         usage=Usage(**{name: row[name] for name in _TOKENS}),
         saved=Usage(**{name: row[f"saved_{name}"] for name in _TOKENS}),

@@ -148,7 +148,10 @@ class Recorder(Protocol):
 
 
 def default_recorder() -> Recorder:
-    """Return the process-wide ledger in ``.costkit/ledger.db`` (or ``$COSTKIT_HOME``), opened on first use."""
-    from costkit.ledger.store import default_ledger  # SQLAlchemy loads only when a ledger is used
+    """Return the process-wide ledger in ``.costkit/ledger.db`` (or ``$COSTKIT_HOME``), opened on first use.
 
-    return default_ledger()
+    Where it cannot be opened, say so once and return a recorder that keeps nothing: the user's chain goes on.
+    """
+    from costkit.ledger.store import default_ledger_or_nothing  # SQLAlchemy loads only when a ledger is used
+
+    return default_ledger_or_nothing()
