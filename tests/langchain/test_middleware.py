@@ -127,7 +127,7 @@ def test_a_system_prompt_is_marked_unless_it_is_new_every_time(response_cache: R
     def system_blocks(prompts: list[str]) -> list[bool]:
         middleware = CostkitMiddleware(cache=response_cache)
         with MessagesServer(lambda _: "14 days", counter=WordCounter()) as server:
-            model = ChatAnthropic(model_name="claude-sonnet-4-5", base_url=server.url, api_key=SecretStr("local"))
+            model = ChatAnthropic(model_name="claude-sonnet-5-5", base_url=server.url, api_key=SecretStr("local"))
             for number, prompt in enumerate(prompts):
                 support = create_agent(model, tools=[], system_prompt=prompt, middleware=[middleware])
                 ask(support, f"question number {number}")

@@ -271,7 +271,7 @@ def test_a_second_request_reads_what_the_first_has_written(server: MessagesServe
     plain = ChatPromptTemplate.from_messages(
         [("system", RULES * 4), MessagesPlaceholder("history", optional=True), ("human", "{question}")]
     )
-    llm = ChatAnthropic(model_name="claude-sonnet-4-5", base_url=server.url, api_key=SecretStr("local"))
+    llm = ChatAnthropic(model_name="claude-sonnet-5-5", base_url=server.url, api_key=SecretStr("local"))
     chain = CacheBreakpointPromptTemplate.from_prompt(plain) | llm
 
     first = chain.invoke({"question": "How long?"})
