@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,11 @@ def preamble(minilm: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, "set by the preamble")
     root = get_dispatcher()
     handlers = list(root.event_handlers)
-    names = runpy.run_path(str(DOCS / "preamble.py"), run_name="preamble")
+    monkeypatch.syspath_prepend(DOCS)
+    names = vars(importlib.import_module("preamble"))
     yield names
     names["closing"].close()
+    del sys.modules["preamble"]
     root.event_handlers[:] = handlers
     default_ledger().close()
 
