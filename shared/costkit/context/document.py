@@ -11,7 +11,7 @@ from costkit.errors import ConfigurationError
 __all__ = ["Decision", "Document", "DropReason", "Dropped", "Kept", "Passage", "Reduction", "as_context", "passage_of"]
 
 Decision = Literal["kept", "reduced", "fallback"]
-DropReason = Literal["duplicate", "budget"]
+DropReason = Literal["duplicate", "irrelevant", "budget"]
 
 _BETWEEN_DOCUMENTS = "\n\n"
 _OMISSION = " ... "
@@ -68,7 +68,8 @@ class Dropped:
         start: Offset of its first character.
         end: Offset after its last character.
         tokens: What keeping it would have cost, by the counter in use.
-        reason: ``duplicate`` if the same text is kept or was weighed elsewhere, ``budget`` if others were worth more.
+        reason: ``duplicate`` if the same text was weighed elsewhere, ``irrelevant`` if it scored far below the best, or
+            ``budget`` if others were worth more.
     """
 
     document_id: str

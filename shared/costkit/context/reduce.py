@@ -5,13 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from costkit.context.document import Decision, Document, Dropped, Kept, Passage, Reduction, as_context, passage_of
+from costkit.context.document import (
+    Decision,
+    Document,
+    Dropped,
+    DropReason,
+    Kept,
+    Passage,
+    Reduction,
+    as_context,
+    passage_of,
+)
 from costkit.context.rerank import Reranker, from_embedder
-from costkit.context.select import Budget, first_units, in_context, select, without_copies, without_least
+from costkit.context.select import (
+    Budget,
+    first_units,
+    in_context,
+    least_relevance,
+    select,
+    without_copies,
+    without_least,
+)
 from costkit.context.sentences import Unit, copies, units_of
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
@@ -23,7 +41,7 @@ __all__ = ["ContextReducer", "Order"]
 
 Order = Literal["stable", "relevance"]
 
-DEFAULT_BUDGET_TOKENS = 700
+DEFAULT_BUDGET_TOKENS = 800
 
 _log = logging.getLogger("costkit.context")
 
@@ -135,11 +153,14 @@ class ContextReducer:
             self._warn_once(f"{self._reranker.name} failed, documents are cut to the budget instead: {error!r}")
             reason = f"scoring failed with {type(error).__name__}, so the documents are cut to the budget"
             in_order = [float(-index) for index in range(len(units))]
-            return self._fitting(documents, units, in_order, first_units(units, budget), "fallback", reason)
-        left_out = without_copies(relevance, copies(documents, units))
-        chosen = select(units, relevance, budget, left_out=left_out)
+            return self._fitting(documents, units, in_order, first_units(units, budget), {}, "fallback", reason)
+        copied = without_copies(relevance, copies(documents, units))
+        chosen = select(units, relevance, budget, left_out=copied)
+        least = least_relevance(relevance)
+        reasons: dict[int, DropReason] = {index: "irrelevant" for index, value in enumerate(relevance) if value < least}
+        reasons |= dict.fromkeys(copied, "duplicate")
         reason = f"the most relevant sentences within {self._budget_tokens} tokens"
-        return self._fitting(documents, units, relevance, chosen, "reduced", reason, left_out=left_out)
+        return self._fitting(documents, units, relevance, chosen, reasons, "reduced", reason)
 
     def _relevance(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[float]:
         scores = self._reranker.score(question, [unit.view for unit in units])
@@ -154,10 +175,9 @@ class ContextReducer:
         units: Sequence[Unit],
         relevance: Sequence[float],
         chosen: Collection[int],
+        reasons: Mapping[int, DropReason],
         decision: Decision,
         reason: str,
-        *,
-        left_out: Collection[int] = (),
     ) -> _Cut:
         """Join what is chosen, and take the least relevant back until the joined text itself is within the budget."""
         scores = relevance if decision == "reduced" else None
@@ -171,7 +191,7 @@ class ContextReducer:
                 start=unit.start,
                 end=unit.end,
                 tokens=unit.tokens,
-                reason="duplicate" if index in left_out else "budget",
+                reason=reasons.get(index, "budget"),
             )
             for index, unit in enumerate(units)
             if index not in chosen

@@ -7,6 +7,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reranker", "from_embedder", "from_fastembed_cross_encoder", "from_flashrank"]
 
-_LEXICAL_WEIGHT = 0.5
+_LEXICAL_WEIGHT = 0.9
 _BM25_SATURATION = 1.2
 _BM25_LENGTH = 0.5
 # Cross-encoders pad a batch to its longest text: texts of like length go together, in batches of this size.
@@ -86,8 +87,9 @@ _FUNCTION_WORDS = frozenset(
 _ENDINGS = ("ations", "ation", "ings", "ing", "edly", "ed", "ies", "es", "s", "ly")
 
 
-def _terms(text: str) -> list[str]:
-    return [_stem(word) for word in words(text) if word not in _FUNCTION_WORDS]
+@lru_cache(maxsize=8192)  # the same chunks are retrieved again and again, and cutting them into words takes longest
+def _terms(text: str) -> tuple[str, ...]:
+    return tuple(_stem(word) for word in words(text) if word not in _FUNCTION_WORDS)
 
 
 def _stem(word: str) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from costkit.context.sentences import Unit
 
-__all__ = ["Budget", "first_units", "in_context", "select", "without_copies", "without_least"]
+__all__ = ["Budget", "first_units", "in_context", "least_relevance", "select", "without_copies", "without_least"]
 
-# Tuned on the development families of the handbook golden set; the curve is flat around both.
+# Tuned on the development families of the handbook golden set; recall is flat around all three.
 _NEIGHBOUR_WEIGHT = 0.3
 _DOCUMENT_WEIGHT = 1.0
+_CUT = 0.65
+# Below this share of the budget nothing is too irrelevant: a few candidates say little about what is of no use.
+_FLOOR = 0.5
 _SEPARATOR_TOKENS = 1
 
 # Worth nothing without what stands under them.
@@ -34,6 +38,18 @@ def in_context(units: Sequence[Unit], scores: Sequence[float], document_scores: 
 def without_copies(relevance: Sequence[float], copies: Collection[tuple[int, int]]) -> set[int]:
     """Return the units to leave out because their text stands in another: of equal units the most relevant stays."""
     return {a for a, b in copies if (b, a) not in copies or (relevance[a], -a) < (relevance[b], -b)}
+
+
+def least_relevance(relevance: Sequence[float]) -> float:
+    """Return the relevance below which a unit is not worth its tokens, though the budget may allow it.
+
+    The distance from the best unit is measured in the distance from the best to the median one, which is nearly
+    always of no use: so a clear question gets a short context, whatever scale a reranker has.
+    """
+    if not relevance:
+        return 0.0
+    best = max(relevance)
+    return best - _CUT * (best - median(relevance))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +92,7 @@ class _Choice:
 def select(
     units: Sequence[Unit], relevance: Sequence[float], budget: Budget, *, left_out: Collection[int] = ()
 ) -> set[int]:
-    """Choose units greedily by relevance until the budget is used up.
+    """Choose units greedily by relevance until the budget is used up, or what is left is not worth its tokens.
 
     A unit that needs another (a row its header, a referring sentence its antecedent) is taken with it or not at all.
     A heading is taken only where something under it is, and only from what the others leave of the budget.
@@ -85,14 +101,17 @@ def select(
         units: All units, in order.
         relevance: One number per unit, higher is better.
         budget: How many tokens may be taken.
-        left_out: Units never to choose.
+        left_out: Copies of other units, never to choose.
 
     Returns:
         The indexes of the chosen units.
     """
     choice = _Choice(units, budget)
     order = sorted(range(len(units)), key=lambda index: (-relevance[index], index))
+    least, floor = least_relevance(relevance), _FLOOR * budget.tokens
     for index in order:
+        if relevance[index] < least and choice.used >= floor:
+            break
         if index not in left_out and units[index].kind not in _SUPPORTING:
             choice.take(_with_needs(units, index, left_out))
     for heading in [units[index].heading for index in order if index in choice.taken]:
