@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,15 @@ def broken_cache(tmp_path: Path, recorder: ListRecorder) -> ResponseCache:
     cache = ResponseCache(version="1", embedder=HashEmbedder(), path=tmp_path / "cache", recorder=recorder)
     cache.close()
     return cache
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _event_loop() -> Iterator[None]:
+    """LlamaIndex's sync methods take the thread's event loop, which would be made for them and never closed."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
 
 
 @pytest.fixture(autouse=True)

@@ -114,7 +114,7 @@ async def test_without_a_question_nodes_pass_as_they_are(
 async def test_a_question_that_is_no_text_leaves_nodes_as_they_are(
     postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore], caplog: pytest.LogCaptureFixture
 ) -> None:
-    question: Any = QueryBundle(query_str=None)  # type: ignore[arg-type]  what a wrong transform hands on
+    question: Any = QueryBundle(query_str=None)  # type: ignore[arg-type]  # what a wrong transform hands on
 
     assert postprocessor.postprocess_nodes(nodes, query_bundle=question) == nodes
     assert await postprocessor.apostprocess_nodes(nodes, query_bundle=question) == nodes

@@ -58,7 +58,7 @@ class CostkitNodePostprocessor(BaseNodePostprocessor):
         recorder: Recorder | None = None,
     ) -> None:
         reducer = ContextReducer(budget_tokens=budget_tokens, reranker=reranker, embedder=embedder, recorder=recorder)
-        super().__init__(budget_tokens=budget_tokens)  # type: ignore[call-arg]  a pydantic field
+        super().__init__(budget_tokens=budget_tokens)  # type: ignore[call-arg]  # a pydantic field
         self._reducer = reducer
 
     @classmethod
