@@ -180,15 +180,16 @@ def _ragas(
     from costkit_evals.ragas_metrics import RagasRow, score
 
     texts = {document.id: document.text for document in plan.golden.corpus}
+    supporting = {question.id: question.supporting for question in plan.golden.questions}
     ragas_rows = [
         RagasRow(
-            question_id=row.id,
+            id=row.id,
             answer=row.answer,
             references=row.answers,
             contexts=tuple(texts[doc_id][start:end] for doc_id, start, end in row.context),
             context_ids=tuple(doc_id for doc_id, _, _ in row.context),
             gold_ids=row.gold_ids,
-            gold_texts=tuple(texts[doc_id] for doc_id in row.gold_ids),
+            gold_texts=tuple(texts[span.doc_id][span.start : span.end] for span in supporting[row.id]),
         )
         for row in rows
     ]

@@ -17,7 +17,7 @@ from langchain_core.runnables import Runnable, RunnablePassthrough
 from pydantic import PrivateAttr
 
 from costkit.cache import ResponseCache
-from costkit_evals.pipelines import MAX_OUTPUT_TOKENS, Asked, Bench, Piece, Pipeline
+from costkit_evals.pipelines import MAX_OUTPUT_TOKENS, Asked, Bench, Piece, Pipeline, cache_hit
 from costkit_evals.prompts import SYSTEM, USER, passage
 from langchain_costkit import (
     CacheBreakpointPromptTemplate,
@@ -113,12 +113,11 @@ class LangChainChain:
         seconds = time.perf_counter() - began
         if self._bench.settings.real_models:
             self._bench.book_calls(question=question, history=history)
-        served = answer.response_metadata.get("costkit", {}).get("cache", {})
-        hit = served.get("kind") if served.get("hit") else None
+        hit, matched = cache_hit(answer.response_metadata.get("costkit"))
         return Asked(
             answer=answer.text,
             hit=hit,
-            matched_question=served.get("matched_question") if hit else None,
+            matched_question=matched,
             trace=trace,
             seconds=seconds,
         )

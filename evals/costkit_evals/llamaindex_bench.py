@@ -28,7 +28,7 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import PrivateAttr
 
 from costkit.cache import ResponseCache
-from costkit_evals.pipelines import MAX_OUTPUT_TOKENS, Asked, Bench, Piece, Pipeline
+from costkit_evals.pipelines import MAX_OUTPUT_TOKENS, Asked, Bench, Piece, Pipeline, cache_hit
 from costkit_evals.prompts import SYSTEM, USER
 from llamaindex_costkit import (
     CacheBreakpointPromptTemplate,
@@ -144,14 +144,13 @@ class LlamaIndexChain:
         )
         if self._bench.settings.real_models:
             self._bench.book_calls(question=question)
-        served = ((response.metadata or {}).get("costkit") or {}).get("cache", {})
-        hit = served.get("kind") if served.get("hit") else None
+        hit, matched = cache_hit((response.metadata or {}).get("costkit"))
         if not hit:
             trace.context.extend(piece for node in response.source_nodes for piece in _pieces(node))
         return Asked(
             answer=str(response),
             hit=hit,
-            matched_question=served.get("matched_question") if hit else None,
+            matched_question=matched,
             trace=trace,
             seconds=seconds,
         )

@@ -28,6 +28,7 @@ __all__ = [
     "Pipeline",
     "Settings",
     "Trace",
+    "cache_hit",
     "named",
 ]
 
@@ -140,6 +141,13 @@ class Asked:
     def usage(self) -> Usage:
         """Tokens billed for this question."""
         return sum((reply.usage for reply in self.trace.replies), Usage())
+
+
+def cache_hit(mark: object) -> tuple[Literal["exact", "semantic"] | None, str | None]:
+    """Read from costkit's mark on an answer whether the response cache served it, and to which earlier question."""
+    if not isinstance(mark, Mapping) or mark.get("part") != "cache" or mark.get("decision") != "hit":
+        return None, None
+    return ("exact" if mark["kind"] == "exact" else "semantic"), str(mark["matched_question"])
 
 
 class Bench:

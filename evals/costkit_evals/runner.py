@@ -109,12 +109,18 @@ def finish(folder: Path) -> None:
 
 
 def _readers(phase: Phase, pipeline: Pipeline) -> tuple[ReaderName, ...]:
-    """Return the readers a pipeline is run with; naive and all also with each reader at both tiers."""
-    if phase != "first":
-        return ("tiered",)
-    if pipeline.name == "cache":  # with the cache off it is the naive pipeline
-        return ()
-    return ("tiered", "strong", "weak") if pipeline.name in ("naive", "all") else ("tiered",)
+    """Return the readers a pipeline is run with in a phase; none where the phase has nothing new to say about it.
+
+    With the cache off, ``cache`` is the naive pipeline and ``route+cache`` is ``route``; a replay is about the cache,
+    and conversations about what grows with history. Naive and all also run with each reader at both tiers.
+    """
+    if phase == "first":
+        if pipeline.name in ("cache", "route+cache"):
+            return ()
+        return ("tiered", "strong", "weak") if pipeline.name in ("naive", "all") else ("tiered",)
+    if phase == "replay":
+        return ("tiered",) if pipeline.name == "naive" or "cache" in pipeline.parts else ()
+    return ("tiered",) if pipeline.name in ("naive", "prompt", "all") else ()
 
 
 def askings(plan: Plan, phase: Phase) -> list[Asking]:

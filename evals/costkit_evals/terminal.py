@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "show"]
 
+PLAIN_WIDTH = 120
+
 _LEGEND = """
 Tokens and dollars are means; $/1000 is for 1000 questions, $/1000 ok for 1000 successful answers (all, then those of
 the cheap and of the strong tier). ca/ch/st: share answered by the response cache, the cheap and the strong tier.
@@ -35,7 +37,7 @@ def show(result: Result, *, console: Console | None = None) -> None:
         result: A judged run.
         console: Where to write. Default: standard output.
     """
-    console = console or Console()
+    console = console or _console()
     for note in result.notes:
         console.print(Text(f"Note: {note}", style="yellow"))
     for phase, columns in _COLUMNS.items():
@@ -56,6 +58,14 @@ def show(result: Result, *, console: Console | None = None) -> None:
     if result.gates:
         console.print()
         console.print(_gates(result.gates))
+
+
+def _console() -> Console:
+    """Return standard output; where it is no terminal, nothing tells its width, and 80 columns would cut the tables."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
 
 
 class Progress:
