@@ -15,9 +15,10 @@ from llama_index.core.base.response.schema import (
     StreamingResponse,
 )
 from llama_index.core.chat_engine import CondenseQuestionChatEngine
+from llama_index.core.indices.query.query_transform.base import IdentityQueryTransform
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.prompts import PromptTemplate
-from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.query_engine import RetrieverQueryEngine, TransformQueryEngine
 from llama_index.core.schema import ImageNode, NodeRelationship, QueryBundle
 from pydantic import BaseModel
 
@@ -325,6 +326,21 @@ def test_a_hit_says_what_the_answer_had_cost(
     assert hit.decision == "hit"
     assert (hit.saved.input_tokens, hit.saved.output_tokens) == (115, 2)
     assert hit.saved_nano_usd == 10 * 1000 + 100 * 100 + 5 * 1250 + 2 * 5000  # Haiku 4.5 at $1 and $5 per million
+
+
+def test_an_engine_behind_another_counts_for_both(
+    response_cache: ResponseCache, recorder: ListRecorder, retriever: Any, llm: Any
+) -> None:
+    inner = CostkitQueryEngine(rag(retriever, llm), version="inner", cache=response_cache)
+    outer = CostkitQueryEngine(
+        TransformQueryEngine(inner, IdentityQueryTransform()), version="outer", cache=response_cache
+    )
+    for _ in range(2):
+        outer.query(QUESTION)
+
+    assert [event.decision for event in recorder.events] == ["miss", "miss", "hit"]
+    assert recorder.events[0].run_id == recorder.events[1].run_id
+    assert recorder.events[2].saved.output_tokens == 2
 
 
 def test_an_answer_that_was_cut_short_is_not_kept(response_cache: ResponseCache, retriever: Any, make_llm: Any) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, ToolCallBlock
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # not in its __all__
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.exception import ExceptionEvent
@@ -29,10 +30,9 @@ from llama_index.core.instrumentation.events.llm import (
     LLMCompletionInProgressEvent,
     LLMCompletionStartEvent,
 )
+from llama_index.core.instrumentation.events.span import SpanDropEvent  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.span import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
-from llama_index_instrumentation import get_dispatcher
-from llama_index_instrumentation.events.span import SpanDropEvent
 from pydantic import PrivateAttr
 
 from costkit.ledger.usage import Status, Usage
@@ -86,11 +86,12 @@ class Call:
 
 
 class Meter:
-    """Adds up the model calls of one question."""
+    """Adds up the model calls of one question, those of questions asked within it included."""
 
     def __init__(self) -> None:
         self.usage = Usage()
         self.complete = True
+        self._outer = _meter.get()
         self._costs: list[int | None] = []
         self._lock = threading.Lock()
 
@@ -107,6 +108,8 @@ class Meter:
             self.usage += call.usage or Usage()
             self._costs.append(cost)
             self.complete = self.complete and not call.unfinished
+        if self._outer is not None:
+            self._outer.add(call)
 
 
 _meter: ContextVar[Meter | None] = ContextVar("costkit_llamaindex_meter", default=None)

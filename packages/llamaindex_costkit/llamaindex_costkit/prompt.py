@@ -93,18 +93,10 @@ class CacheBreakpointPromptTemplate(ChatPromptTemplate):
                     f"stability[{name!r}]={value!r}: name a variable of the prompt {sorted(known)} and one of {STABILITIES}"
                 )
         fixed: dict[str, Stability] = dict.fromkeys(prompt.kwargs, "static")
-        made = cls(
-            message_templates=_messages_of(prompt),
-            prompt_type=prompt.metadata.get("prompt_type", "custom"),
-            output_parser=prompt.output_parser,
-            metadata=dict(prompt.metadata),
-            template_var_mappings=prompt.template_var_mappings,
-            function_mappings=prompt.function_mappings,
-            **prompt.kwargs,
-        )
-        made.model, made.stability, made.ttl = model, {**fixed, **(stability or {})}, None if ttl is None else dict(ttl)
-        place([], ttl=made.ttl)  # a lifetime that cannot work is named here, not at the first question
-        return made
+        lifetimes = None if ttl is None else dict(ttl)
+        place([], ttl=lifetimes)  # a lifetime that cannot work is named here, not at the first question
+        how: dict[str, Stability] = {**fixed, **(stability or {})}
+        return cls.model_construct(**dict(_as_chat(prompt)), model=model, stability=how, ttl=lifetimes)
 
     def format(
         self,
@@ -262,10 +254,21 @@ def _has_marks(messages: Sequence[ChatMessage]) -> bool:
     return any(isinstance(block, CachePoint) for message in messages for block in message.blocks)
 
 
-def _messages_of(prompt: PromptTemplate | ChatPromptTemplate) -> list[ChatMessage]:
+def _as_chat(prompt: PromptTemplate | ChatPromptTemplate) -> ChatPromptTemplate:
+    """Return a chat prompt of its own with all that ``prompt`` says."""
     if isinstance(prompt, ChatPromptTemplate):
-        return [message.model_copy() for message in prompt.message_templates]
-    return [ChatMessage(role=MessageRole.USER, content=prompt.template)]
+        messages = [message.model_copy() for message in prompt.message_templates]
+    else:
+        messages = [ChatMessage(role=MessageRole.USER, content=prompt.template)]
+    return ChatPromptTemplate(
+        message_templates=messages,
+        prompt_type=prompt.metadata.get("prompt_type", "custom"),
+        output_parser=prompt.output_parser,
+        metadata=dict(prompt.metadata),
+        template_var_mappings=prompt.template_var_mappings,
+        function_mappings=prompt.function_mappings,
+        **prompt.kwargs,
+    )
 
 
 @cache
