@@ -49,6 +49,13 @@ class Characters:
         return -(-len(text) // 4)
 
 
+class Lenient(Characters):
+    """Counts less for the pieces of a text than for the whole."""
+
+    def count(self, text: str) -> int:
+        return len(text) // 7
+
+
 @dataclass
 class Events:
     events: list[Event] = field(default_factory=list)
@@ -102,7 +109,7 @@ texts = st.one_of(st.lists(pieces, max_size=12).map("".join), st.text(max_size=1
 document_lists = st.lists(
     st.builds(lambda text, title: (text, title), texts, st.sampled_from(["", "Leave rules"])), max_size=6
 ).map(lambda rows: [Document(id=str(index), text=text, title=title) for index, (text, title) in enumerate(rows)])
-counters = st.sampled_from([Characters(), Characters(upper_error=0.16), default_counter()])
+counters = st.sampled_from([Characters(), Characters(upper_error=0.16), Lenient(), default_counter()])
 
 
 @given(
@@ -275,14 +282,22 @@ def test_a_failing_reranker_falls_back_to_the_beginning_of_the_originals(caplog:
     assert [event.status for event in events.events] == ["failed", "failed"]
 
 
-def test_a_reranker_that_gives_too_few_scores_counts_as_failed() -> None:
-    class Short:
-        name = "short"
+@pytest.mark.parametrize("scores", [[1.0], [float("nan")] * 6], ids=["too few", "no numbers"])
+def test_a_reranker_that_gives_unusable_scores_counts_as_failed(scores: list[float]) -> None:
+    class Unusable:
+        name = "unusable"
 
         def score(self, question: str, texts: Sequence[str]) -> list[float]:
-            return [1.0]
+            return scores[: len(texts)]
 
-    assert reducer(16, embedder=None, reranker=Short()).reduce("Hotel?", numbered(LEAVE, TRAVEL)).decision == "fallback"
+    broken = reducer(16, embedder=None, reranker=Unusable())
+    assert broken.reduce("Hotel?", numbered(LEAVE, TRAVEL)).decision == "fallback"
+
+
+def test_what_the_pieces_hide_the_joined_text_pays_for() -> None:
+    source = " ".join(f"Day {day} is off." for day in range(10, 60))
+    reduction = reducer(12, counter=Lenient()).reduce("Which day is off?", numbered(source))
+    assert 0 < Lenient().count(reduction.context) <= 12
 
 
 def test_a_broken_recorder_does_not_break_the_chain(caplog: pytest.LogCaptureFixture) -> None:

@@ -188,3 +188,24 @@ def test_an_unknown_fastembed_cross_encoder_is_refused_at_construction() -> None
 
 def test_a_known_fastembed_cross_encoder_is_opened_at_the_first_use_only() -> None:
     assert from_fastembed_cross_encoder().name == "fastembed:Xenova/ms-marco-MiniLM-L-6-v2"
+
+
+def test_a_fastembed_cross_encoder_scores_in_the_order_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastembed.common.model_management import ModelManagement
+
+    folder = tmp_path / "downloaded"
+    write_flashrank_folder(folder, inputs=["input_ids", "attention_mask", "token_type_ids"])
+    (folder / "onnx").mkdir()
+    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+    monkeypatch.setattr(ModelManagement, "download_model", lambda *_, **__: folder)
+    scores = from_fastembed_cross_encoder().score("hotel", ["hotel cost 120 euros", "leave", "leave days"])
+    assert scores[0] > scores[2] > scores[1]
+    assert all(type(score) is float for score in scores)
+
+
+def test_a_fastembed_model_that_does_not_open_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastembed.common.model_management import ModelManagement
+
+    monkeypatch.setattr(ModelManagement, "download_model", lambda *_, **__: tmp_path)
+    with pytest.raises(ModelFileError, match="Xenova"):
+        from_fastembed_cross_encoder(cache_dir=tmp_path).score("hotel", ["leave"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,6 +168,8 @@ class ContextReducer:
         document_scores = self._reranker.score(question, [document.text for document in documents])
         if len(scores) != len(units) or len(document_scores) != len(documents):
             raise ValueError(f"{self._reranker.name} gave {len(scores)} scores for {len(units)} texts")
+        if not all(map(math.isfinite, (*scores, *document_scores))):
+            raise ValueError(f"{self._reranker.name} gave a score that is no finite number")
         return in_context(units, scores, document_scores)
 
     def _fitting(
