@@ -185,7 +185,7 @@ class ContextReducer:
         """Join what is chosen, and take the least relevant back until the joined text itself is within the budget."""
         scores = relevance if decision == "reduced" else None
         passages = _joined(documents, units, scores, chosen, self._order)
-        while upper_bound(self._counter, as_context(passages)) > self._budget_tokens:
+        while chosen and upper_bound(self._counter, as_context(passages)) > self._budget_tokens:
             chosen = without_least(units, relevance, chosen)
             passages = _joined(documents, units, scores, chosen, self._order)
         dropped = tuple(
