@@ -96,7 +96,7 @@ def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:
     """A named pipe makes the program wait at a place that every file passes."""
     pipe = tmp_path / "questions.jsonl"
     os.mkfifo(pipe)
-    arguments = [PROGRAM, "eval", "--golden", str(pipe)]
+    arguments = [str(PROGRAM), "eval", "--golden", str(pipe)]
     with (
         subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as running,
         pipe.open("w"),  # opens once the program reads
@@ -113,11 +113,12 @@ def test_preparing_the_models_again_changes_nothing(minilm: Embedder) -> None:
     assert second == {"model": "minilm", "ready": True, "fresh": False, "folder": second["folder"]}
 
 
-def test_the_ledger_report_is_a_table_and_json(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    table = run("ledger", "report", "--db", ledger_url, "--by", "tenant")
+def test_the_ledger_report_is_a_table_and_json(ledger_url: str) -> None:
+    table = run("ledger", "report", "--db", ledger_url, "--by", "tenant,feature,model,tier")
     assert table.returncode == 0
-    assert table.stdout.index("acme") < table.stdout.index("globex")
+    acme, globex = (next(line for line in table.stdout.splitlines() if name in line) for name in ("acme", "globex"))
+    assert table.stdout.index(acme) < table.stdout.index(globex)
+    assert acme.split() == ["acme", "-", "claude-haiku-4-5", "-", *"2 0 200 0 20 0.000003 0.000000".split()]
 
     rows = json.loads(run("ledger", "report", "--db", ledger_url, "--by", "tenant", "--json").stdout)
     assert [(row["group"], row["calls"], Decimal(row["cost_usd"])) for row in rows] == [

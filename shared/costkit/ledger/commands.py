@@ -12,9 +12,13 @@ import click
 from costkit.errors import StoreError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from costkit.ledger.store import Ledger
 
 __all__ = ["ledger"]
+
+_WIDEST = 1_000
 
 
 @click.group()
@@ -46,9 +50,7 @@ def report_command(by: str, since: datetime | None, until: datetime | None, url:
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
         return
-    from rich.console import Console
-
-    Console().print(found.table())
+    _print(found.table())
 
 
 def _open(url: str | None) -> Ledger:
@@ -61,3 +63,13 @@ def _open(url: str | None) -> Ledger:
     if file is not None and not Path(file).exists():
         raise StoreError(f"there is no ledger {file!r}: nothing was recorded there; give --db or set COSTKIT_HOME")
     return Ledger(asked)
+
+
+def _print(table: Table) -> None:
+    """Print every figure whole, past the terminal's edge if need be: one that is cut short reads as another figure."""
+    from rich.console import Console
+
+    console = Console()
+    needed = console.measure(table, options=console.options.update(width=_WIDEST))
+    console.width = max(console.width, needed.minimum if console.is_terminal else needed.maximum)
+    console.print(table)

@@ -70,6 +70,19 @@ class Row:
     saved_usd: Decimal
 
 
+# Heads of the table's columns, and what they count.
+_COUNTS = {
+    "calls": "calls",
+    "hits": "hits",
+    "failed": "failed",
+    "unpriced": "unpriced",
+    "input": "input_tokens",
+    "cached": "cache_read_tokens",
+    "output": "output_tokens",
+}
+_RARE = ("failed", "unpriced")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Rows by group, the dearest first."""
@@ -80,34 +93,37 @@ class Report:
     def to_json(self) -> list[dict[str, object]]:
         """Return the rows as plain values; money as a decimal string."""
         return [
-            {**vars(row), "group": dict(row.group), "cost_usd": str(row.cost_usd), "saved_usd": str(row.saved_usd)}
+            {**vars(row), "group": dict(row.group), "cost_usd": f"{row.cost_usd:f}", "saved_usd": f"{row.saved_usd:f}"}
             for row in self.rows
         ]
 
     def table(self) -> Table:
-        """Return the report as a table for a terminal."""
+        """Return the report as a table for a terminal; ``failed`` and ``unpriced`` stand there if there are any."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        table = Table(title=f"Cost by {', '.join(self.by)}")
+        shown = {
+            head: name
+            for head, name in _COUNTS.items()
+            if head not in _RARE or any(getattr(row, name) for row in self.rows)
+        }
+        table = Table(
+            title=f"Cost by {', '.join(self.by)}",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            show_edge=False,
+            pad_edge=False,
+        )
         for name in self.by:
-            table.add_column(name)
-        for name in ("calls", "hits", "failed", "unpriced", "input", "cached", "output", "cost $", "saved $"):
-            table.add_column(name, justify="right")
+            table.add_column(name, overflow="fold")
+        for head in (*shown, "cost $", "saved $"):
+            table.add_column(head, justify="right", no_wrap=True)
         for row in self.rows:
-            counts = (
-                row.calls,
-                row.hits,
-                row.failed,
-                row.unpriced,
-                row.input_tokens,
-                row.cache_read_tokens,
-                row.output_tokens,
-            )
             table.add_row(
                 *(row.group[name] or "-" for name in self.by),
-                *(f"{count:,}" for count in counts),
-                f"{row.cost_usd:,.4f}",
-                f"{row.saved_usd:,.4f}",
+                *(f"{getattr(row, name):,}" for name in shown.values()),
+                f"{row.cost_usd:,.6f}",
+                f"{row.saved_usd:,.6f}",
             )
         return table
 
