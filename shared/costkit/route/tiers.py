@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from costkit.errors import ConfigurationError
@@ -70,7 +71,7 @@ def _check_order(models: Sequence[str], book: PriceBook | None) -> None:
 
         book = default_book()
     priced = [(model, rates) for model in models if (rates := book.rates(model)) is not None]
-    for (cheap, low), (dear, high) in zip(priced, priced[1:], strict=False):
+    for (cheap, low), (dear, high) in pairwise(priced):
         if high.input_usd_per_mtok < low.input_usd_per_mtok:
             raise ConfigurationError(
                 f"models must be listed cheapest first, but {dear!r} (${high.input_usd_per_mtok} per million input "
