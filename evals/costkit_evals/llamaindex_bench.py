@@ -177,9 +177,7 @@ class LlamaIndexChain:
         cheap, llm = _models(bench)
         if "context" in pipeline.parts:
             retriever = ChunkRetriever(bench, k=settings.candidates_k)
-            postprocessors = [
-                CostkitNodePostprocessor(budget_tokens=settings.budget_tokens, embedder=bench.embedder, recorder=bench)
-            ]
+            postprocessors = [CostkitNodePostprocessor(reducer=bench.reducer())]
         if "prompt" in pipeline.parts:
             prompt = CacheBreakpointPromptTemplate.from_prompt(prompt, model=settings.strong_model)
         if "route" in pipeline.parts:

@@ -92,8 +92,8 @@ class Settings:
     cheap_model: str = "claude-haiku-5-5"
     strong_model: str = "claude-opus-5-5"
     naive_k: int = 8
-    candidates_k: int = 20
-    budget_tokens: int = 600
+    candidates_k: int = 30
+    budget_tokens: int = 800
     seconds_between_questions: float = 20.0
     real_models: bool = False
 

@@ -87,7 +87,7 @@ def test_documents_without_or_with_equal_ids_are_kept_apart(retriever: BaseRetri
     ]
     compressor = CostkitDocumentCompressor(reducer=reducer)
 
-    found = compressor.compress_documents(twins, "when are refunds paid within days")
+    found = compressor.compress_documents(twins, "refunds are paid within 14 days")
 
     assert [(one.id, one.page_content) for one in found] == [("a", "Refunds are paid."), ("a", "Within 14 days.")]
 

@@ -16,6 +16,7 @@ from pydantic import PrivateAttr
 
 from costkit import ConfigurationError, Scope
 from costkit.cache import ResponseCache
+from costkit.context import ContextReducer
 from costkit.scope import use
 from costkit.testing import HashEmbedder, ListRecorder
 from llamaindex_costkit import CostkitNodePostprocessor, CostkitQueryEngine
@@ -26,7 +27,9 @@ REFUNDS = "Refunds are paid within 14 days."
 
 @pytest.fixture
 def postprocessor(recorder: ListRecorder) -> CostkitNodePostprocessor:
-    return CostkitNodePostprocessor(budget_tokens=16, embedder=HashEmbedder(), recorder=recorder)
+    return CostkitNodePostprocessor(
+        reducer=ContextReducer(budget_tokens=16, embedder=HashEmbedder(), recorder=recorder)
+    )
 
 
 def test_what_is_left_of_a_node_is_the_sentence_that_answers(
@@ -63,7 +66,9 @@ def test_the_facts_of_the_reduction_cost_no_tokens(
 
 
 def test_nodes_within_the_budget_keep_their_whole_text(nodes: list[NodeWithScore], recorder: ListRecorder) -> None:
-    wide = CostkitNodePostprocessor(budget_tokens=500, embedder=HashEmbedder(), recorder=recorder)
+    wide = CostkitNodePostprocessor(
+        reducer=ContextReducer(budget_tokens=500, embedder=HashEmbedder(), recorder=recorder)
+    )
 
     left = wide.postprocess_nodes(nodes, query_str=QUESTION)
 
@@ -126,7 +131,7 @@ def test_a_failing_embedder_steps_aside(nodes: list[NodeWithScore], recorder: Li
         def embed(self, texts: Any) -> Any:
             raise OSError("model file is gone")
 
-    broken = CostkitNodePostprocessor(budget_tokens=16, embedder=Broken(), recorder=recorder)
+    broken = CostkitNodePostprocessor(reducer=ContextReducer(budget_tokens=16, embedder=Broken(), recorder=recorder))
 
     assert [one.text for one in broken.postprocess_nodes(nodes, query_str=QUESTION)] == [REFUNDS]
     assert recorder.events[0].decision == "fallback"

@@ -11,7 +11,7 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, PrivateAttr
 
 from costkit import context
-from costkit.context import ContextReducer, Reduction
+from costkit.context import ContextReducer, Reduction, reducer_for
 from costkit.errors import ConfigurationError
 from costkit.scope import Scope, current, from_metadata
 from langchain_costkit._scoped import scope_of
@@ -51,7 +51,7 @@ class CostkitRetriever(BaseRetriever):
         **kwargs: Any,  # the fields of BaseRetriever: tags, metadata, name
     ) -> None:
         super().__init__(retriever=retriever, k=_checked(k), **kwargs)  # type: ignore[call-arg]
-        self._reducer = _reducer_of(reducer, budget_tokens)
+        self._reducer = reducer_for(reducer, budget_tokens=budget_tokens)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
@@ -82,7 +82,7 @@ class CostkitDocumentCompressor(BaseDocumentCompressor):
 
     def __init__(self, *, budget_tokens: int | None = None, reducer: ContextReducer | None = None) -> None:
         super().__init__()
-        self._reducer = _reducer_of(reducer, budget_tokens)
+        self._reducer = reducer_for(reducer, budget_tokens=budget_tokens)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -96,14 +96,6 @@ class CostkitDocumentCompressor(BaseDocumentCompressor):
         """Do what ``compress_documents`` does, without blocking."""
         reduction = await self._reducer.areduce(query, _numbered(documents), scope=scope_of(None))
         return _documents(documents, reduction, None)
-
-
-def _reducer_of(reducer: ContextReducer | None, budget_tokens: int | None) -> ContextReducer:
-    if reducer is None:
-        return ContextReducer() if budget_tokens is None else ContextReducer(budget_tokens=budget_tokens)
-    if budget_tokens is not None:
-        raise ConfigurationError(f"budget_tokens={budget_tokens!r} has no effect on a given reducer; set it there")
-    return reducer
 
 
 def _checked(k: int | None) -> int | None:

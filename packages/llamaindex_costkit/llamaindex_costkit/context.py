@@ -11,14 +11,11 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, PrivateAttr
 
-from costkit.context import ContextReducer, Document, Passage, Reduction, Reranker
-from costkit.embed import Embedder
-from costkit.ledger.usage import Recorder
+from costkit.context import ContextReducer, Document, Passage, Reduction, reducer_for
 from llamaindex_costkit._calls import run_id
 
 __all__ = ["CostkitNodePostprocessor"]
 
-DEFAULT_BUDGET_TOKENS = 700
 # Facts about the reduction, kept from prompts and embeddings so that they cost no tokens.
 SCORE, SPANS = "costkit_score", "costkit_spans"
 
@@ -36,30 +33,21 @@ class CostkitNodePostprocessor(BaseNodePostprocessor):
 
     Args:
         budget_tokens: The most tokens of context. Text and the metadata entry ``title`` count; other metadata that a
-            node shows to the model comes on top.
-        reranker: Scores text against the question. Default: embedding similarity.
-        embedder: For the default reranker. Default: ``costkit.embed.default_embedder()``.
-        recorder: Where decisions are booked. Default: the process-wide ledger.
+            node shows to the model comes on top. Default: the reducer's own.
+        reducer: Reduces. Default: ``ContextReducer(budget_tokens=...)`` with the default embedder.
 
     Raises:
         ConfigurationError: An option has a value that cannot work.
     """
 
-    budget_tokens: int = Field(default=DEFAULT_BUDGET_TOKENS, description="The most tokens of context.")
+    budget_tokens: int = Field(description="The most tokens of context.")
     _reducer: ContextReducer = PrivateAttr()
     _told: set[str] = PrivateAttr(default_factory=set)
 
-    def __init__(
-        self,
-        *,
-        budget_tokens: int = DEFAULT_BUDGET_TOKENS,
-        reranker: Reranker | None = None,
-        embedder: Embedder | None = None,
-        recorder: Recorder | None = None,
-    ) -> None:
-        reducer = ContextReducer(budget_tokens=budget_tokens, reranker=reranker, embedder=embedder, recorder=recorder)
-        super().__init__(budget_tokens=budget_tokens)  # type: ignore[call-arg]  # a pydantic field
-        self._reducer = reducer
+    def __init__(self, *, budget_tokens: int | None = None, reducer: ContextReducer | None = None) -> None:
+        chosen = reducer_for(reducer, budget_tokens=budget_tokens)
+        super().__init__(budget_tokens=chosen.budget_tokens)  # type: ignore[call-arg]  # a pydantic field
+        self._reducer = chosen
 
     @classmethod
     def class_name(cls) -> str:

@@ -65,7 +65,7 @@ class EdgeIndex:
     def retrieve(self, ids: Sequence[str]) -> dict[str, Payload]:
         """Return the payloads of those ids that exist."""
         with _translated(self._path):
-            records = self._live().retrieve(list(ids), True, False)
+            records = self._live().retrieve(list(ids), True, False)  # noqa: FBT003  the engine takes them by place
         return {str(record.id): record.payload or {} for record in records}
 
     def nearest(self, vector: Sequence[float], *, identity: str, limit: int) -> list[Found]:
@@ -125,7 +125,9 @@ class EdgeIndex:
 
     def _live(self) -> EdgeShard:
         if self._shard is None:
-            raise StoreError(f"the cache in {self._path} is closed, or was opened before a fork; open it in this process")
+            raise StoreError(
+                f"the cache in {self._path} is closed, or was opened before a fork; open it in this process"
+            )
         return self._shard
 
 
@@ -166,7 +168,7 @@ def _translated(folder: Path) -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except Exception as error:  # noqa: BLE001  the engine raises bare Exception for everything
+    except Exception as error:
         if _LOCKED in str(error):
             raise StoreLockedError(
                 f"the cache folder {str(folder)!r} is in use by another process; one process owns an embedded cache: "

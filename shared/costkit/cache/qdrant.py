@@ -47,7 +47,9 @@ class QdrantIndex:
         try:
             from qdrant_client import QdrantClient
         except ImportError:
-            raise MissingExtraError(feature="a cache at url=", package="qdrant-client", install="costkit[qdrant]") from None
+            raise MissingExtraError(
+                feature="a cache at url=", package="qdrant-client", install="costkit[qdrant]"
+            ) from None
 
         with _translated(collection):
             client = QdrantClient(url=url, api_key=api_key)
@@ -124,5 +126,5 @@ def _translated(collection: str) -> Iterator[None]:
         yield
     except (StoreError, MissingExtraError):
         raise
-    except Exception as error:  # noqa: BLE001  the client lets exceptions of two transports through
+    except Exception as error:
         raise StoreError(f"the Qdrant collection {collection!r} failed: {error}") from error

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from costkit.context.document import Passage as Passage
     from costkit.context.document import Reduction as Reduction
     from costkit.context.reduce import ContextReducer as ContextReducer
+    from costkit.context.reduce import reducer_for as reducer_for
     from costkit.context.rerank import Reranker as Reranker
     from costkit.context.rerank import from_embedder as from_embedder
     from costkit.context.rerank import from_fastembed_cross_encoder as from_fastembed_cross_encoder
@@ -30,6 +31,7 @@ __all__ = [
     "from_embedder",
     "from_fastembed_cross_encoder",
     "from_flashrank",
+    "reducer_for",
 ]
 
 _HOMES = {
@@ -43,6 +45,7 @@ _HOMES = {
     "from_embedder": "costkit.context.rerank",
     "from_fastembed_cross_encoder": "costkit.context.rerank",
     "from_flashrank": "costkit.context.rerank",
+    "reducer_for": "costkit.context.reduce",
 }
 
 

@@ -38,7 +38,7 @@ from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
 from costkit.scope import Scope, current
 from costkit.tokens import TokenCounter, default_counter, upper_bound
 
-__all__ = ["ContextReducer", "Order"]
+__all__ = ["ContextReducer", "Order", "reducer_for"]
 
 Order = Literal["stable", "relevance"]
 
@@ -85,7 +85,7 @@ class ContextReducer:
             raise ConfigurationError(f"order must be one of {get_args(Order)}, got {order!r}")
         if reranker is not None and embedder is not None:
             raise ConfigurationError(f"embedder={embedder!r} serves the default reranker only: give one of the two")
-        self._budget_tokens = budget_tokens
+        self.budget_tokens = budget_tokens
         self._reranker = from_embedder(embedder) if reranker is None else reranker
         self._counter = default_counter() if counter is None else counter
         self._recorder = recorder
@@ -115,8 +115,8 @@ class ContextReducer:
         started = self._clock()
         given = _distinct(question, documents)
         whole = tuple(_whole(document, rank) for rank, document in enumerate(given))
-        if upper_bound(self._counter, as_context(whole)) <= self._budget_tokens:
-            cut = _Cut(passages=whole, decision="kept", reason=f"all documents fit {self._budget_tokens} tokens")
+        if upper_bound(self._counter, as_context(whole)) <= self.budget_tokens:
+            cut = _Cut(passages=whole, decision="kept", reason=f"all documents fit {self.budget_tokens} tokens")
         else:
             cut = self._cut(question, given)
         reduction = Reduction(
@@ -145,7 +145,7 @@ class ContextReducer:
     def _cut(self, question: str, documents: Sequence[Document]) -> _Cut:
         units = units_of(documents, self._counter)
         budget = Budget(
-            tokens=int(self._budget_tokens / (1 + self._counter.upper_error)),
+            tokens=int(self.budget_tokens / (1 + self._counter.upper_error)),
             document_tokens=tuple(self._counter.count(f"\n\n{document.title}\n") for document in documents),
         )
         try:
@@ -160,7 +160,7 @@ class ContextReducer:
         least = least_relevance(relevance)
         reasons: dict[int, DropReason] = {index: "irrelevant" for index, value in enumerate(relevance) if value < least}
         reasons |= dict.fromkeys(copied, "duplicate")
-        reason = f"the most relevant sentences within {self._budget_tokens} tokens"
+        reason = f"the most relevant sentences within {self.budget_tokens} tokens"
         return self._fitting(documents, units, relevance, chosen, reasons, "reduced", reason)
 
     def _relevance(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[float]:
@@ -185,7 +185,7 @@ class ContextReducer:
         """Join what is chosen, and take the least relevant back until the joined text itself is within the budget."""
         scores = relevance if decision == "reduced" else None
         passages = _joined(documents, units, scores, chosen, self._order)
-        while chosen and upper_bound(self._counter, as_context(passages)) > self._budget_tokens:
+        while chosen and upper_bound(self._counter, as_context(passages)) > self.budget_tokens:
             chosen = without_least(units, relevance, chosen)
             passages = _joined(documents, units, scores, chosen, self._order)
         dropped = tuple(
@@ -215,7 +215,7 @@ class ContextReducer:
             run_id=run_id,
             details={
                 "reranker": self._reranker.name,
-                "budget_tokens": self._budget_tokens,
+                "budget_tokens": self.budget_tokens,
                 "tokens_before": reduction.tokens_before,
                 "tokens_after": reduction.tokens_after,
                 "documents": documents,
@@ -282,3 +282,20 @@ def _joined(
     if order == "relevance":
         passages.sort(key=lambda passage: -(passage.score or 0.0))
     return tuple(passages)
+
+
+def reducer_for(reducer: ContextReducer | None, *, budget_tokens: int | None) -> ContextReducer:
+    """Return the reducer that an adapter works with: the given one, or one with the given budget.
+
+    Args:
+        reducer: The user's own reducer, if any.
+        budget_tokens: The user's budget, if any. Default: ``ContextReducer``'s own.
+
+    Raises:
+        ConfigurationError: Both are given.
+    """
+    if reducer is None:
+        return ContextReducer() if budget_tokens is None else ContextReducer(budget_tokens=budget_tokens)
+    if budget_tokens is not None:
+        raise ConfigurationError(f"budget_tokens={budget_tokens!r} has no effect on a given reducer; set it there")
+    return reducer
