@@ -81,15 +81,15 @@ def test_documents_that_fit_come_back_whole(retriever: BaseRetriever, documents:
 
 def test_documents_without_or_with_equal_ids_are_kept_apart(retriever: BaseRetriever, reducer: ContextReducer) -> None:
     twins = [
-        Document("Refunds are paid.", id="a"),
-        Document("Within 14 days.", id="a"),
+        Document("Refunds are quick.", id="a"),
+        Document("Refunds are free.", id="a"),
         Document("Cats sleep all day."),
     ]
     compressor = CostkitDocumentCompressor(reducer=reducer)
 
-    found = compressor.compress_documents(twins, "refunds are paid within 14 days")
+    found = compressor.compress_documents(twins, "refunds")
 
-    assert [(one.id, one.page_content) for one in found] == [("a", "Refunds are paid."), ("a", "Within 14 days.")]
+    assert [(one.id, one.page_content) for one in found] == [("a", "Refunds are quick."), ("a", "Refunds are free.")]
 
 
 async def test_the_decision_is_booked_for_the_scope(
