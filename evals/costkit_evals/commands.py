@@ -8,6 +8,8 @@ import click
 
 __all__ = ["eval_command"]
 
+EXIT_INTERRUPTED = 130
+
 HELP = """Run naive RAG against costkit RAG on a golden set, in LangChain and in LlamaIndex.
 
 \b
@@ -81,6 +83,9 @@ def eval_command(
     progress.start(total_questions(plan))
     try:
         result = evaluate(plan, folder, metrics=chosen, limits=Limits(), baseline=stored, progress=progress)
+    except KeyboardInterrupt:
+        click.echo("interrupted; the same command goes on where it stopped", err=True)
+        click.get_current_context().exit(EXIT_INTERRUPTED)
     finally:
         progress.stop()
     json_path, html_path = write(result, folder)

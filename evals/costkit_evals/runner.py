@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -157,7 +158,10 @@ def _file(rows: Path, unit: Unit) -> Path:
 def _run_missing(plan: Plan, missing: Sequence[Unit], rows: Path, on_done: Callable[[Unit, int], None]) -> None:
     """Run one process per framework and pass their progress on; a cut run stops both at once."""
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(len(plan.frameworks), mp_context=context) as pool:
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(len(plan.frameworks), mp_context=context, initializer=_ignore_interrupt) as pool,
+    ):
         progress = _queue(manager)
         jobs = [
             pool.submit(_work, plan, [unit for unit in missing if unit.framework == framework], rows, progress)
@@ -167,8 +171,14 @@ def _run_missing(plan: Plan, missing: Sequence[Unit], rows: Path, on_done: Calla
             _follow(jobs, progress, on_done)
         except BaseException:
             for process in multiprocessing.active_children():
-                process.terminate()
+                if not process.name.startswith("SyncManager"):  # it ends with its own block
+                    process.terminate()
             raise
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the parent: it stops the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _queue(manager: SyncManager) -> Queue[tuple[Unit, int]]:
