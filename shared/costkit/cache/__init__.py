@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from costkit.cache.edge import EdgeIndex as EdgeIndex
     from costkit.cache.identity import Identity as Identity
     from costkit.cache.index import CacheIndex as CacheIndex
+    from costkit.cache.lookup import Evidence as Evidence
+    from costkit.cache.lookup import Lookup as Lookup
+    from costkit.cache.lookup import Ticket as Ticket
     from costkit.cache.qdrant import QdrantIndex as QdrantIndex
-    from costkit.cache.response import Evidence as Evidence
-    from costkit.cache.response import Lookup as Lookup
     from costkit.cache.response import ResponseCache as ResponseCache
-    from costkit.cache.response import Ticket as Ticket
 
 __all__ = ["CacheIndex", "EdgeIndex", "Evidence", "Identity", "Lookup", "QdrantIndex", "ResponseCache", "Ticket"]
 
 _HOMES = {
     "CacheIndex": "costkit.cache.index",
     "EdgeIndex": "costkit.cache.edge",
-    "Evidence": "costkit.cache.response",
+    "Evidence": "costkit.cache.lookup",
     "Identity": "costkit.cache.identity",
-    "Lookup": "costkit.cache.response",
+    "Lookup": "costkit.cache.lookup",
     "QdrantIndex": "costkit.cache.qdrant",
     "ResponseCache": "costkit.cache.response",
-    "Ticket": "costkit.cache.response",
+    "Ticket": "costkit.cache.lookup",
 }
 
 

@@ -7,12 +7,13 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from costkit.cache.identity import Identity, document_point_id
 from costkit.cache.index import CacheIndex, Found, Payload
+from costkit.cache.lookup import Evidence, Lookup, Ticket
 from costkit.embed import Embedder, default_embedder
 from costkit.errors import ConfigurationError, StoreError
 from costkit.home import home
@@ -20,98 +21,14 @@ from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
 from costkit.scope import Scope, current
 from costkit.text import normalise_question
 
-__all__ = ["Evidence", "Lookup", "ResponseCache", "Ticket"]
+__all__ = ["ResponseCache"]
 
 PRIVATE_TENANT = "private"
 SCHEMA = 1
 NEIGHBOURS = 5
 DEFAULT_TTL_SECONDS = 24 * 3600.0
 
-LookupKind = Literal["exact", "semantic", "miss", "bypass"]
-
 _log = logging.getLogger("costkit.cache")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """One document that an answer rests on.
-
-    Attributes:
-        document_id: Its id in the user's corpus.
-        content_hash: SHA-256 of its text when it was read, or None if unknown.
-    """
-
-    document_id: str
-    content_hash: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ticket:
-    """What a look-up worked out and ``store`` needs again; opaque to callers."""
-
-    identity: Identity
-    question: str
-    vector: Sequence[float] | None
-    read_at: float
-    scope: Scope
-    run_id: str | None = None
-    exact_only: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lookup:
-    """What the cache decided about one question.
-
-    Attributes:
-        kind: ``exact`` or ``semantic`` for a hit, ``miss``, or ``bypass`` where the cache stood aside.
-        reason: Why, in one sentence.
-        answer: The stored answer of a hit, else None.
-        score: Cosine similarity of the nearest entry (1.0 for an exact hit), or None.
-        bound: Certified upper bound on the share of wrong hits, or ``"uncertified"``.
-        age_seconds: Age of the served answer.
-        entry_id: Id of the served entry.
-        matched_question: The question that the served answer was given to.
-        evidence: The documents it rests on.
-        saved: Tokens that the hit avoided.
-        saved_nano_usd: What they cost when the answer was made; None is unpriced.
-        ticket: Hand it to ``store`` after a miss; None after a bypass.
-    """
-
-    kind: LookupKind
-    reason: str
-    answer: str | None = None
-    score: float | None = None
-    bound: float | Literal["uncertified"] = "uncertified"
-    age_seconds: float | None = None
-    entry_id: str | None = None
-    matched_question: str | None = None
-    evidence: tuple[Evidence, ...] = ()
-    saved: Usage = field(default_factory=Usage)
-    saved_nano_usd: int | None = 0
-    ticket: Ticket | None = None
-
-    @property
-    def hit(self) -> bool:
-        """True if an answer is served."""
-        return self.answer is not None
-
-    @property
-    def mark(self) -> dict[str, object]:
-        """What a user sees of the decision, as plain values that adapters write on an answer."""
-        return {
-            "part": "cache",
-            "decision": "hit" if self.hit else self.kind,
-            "kind": self.kind,
-            "reason": self.reason,
-            "score": self.score,
-            "bound": self.bound,
-            "age_seconds": self.age_seconds,
-            "entry_id": self.entry_id,
-            "matched_question": self.matched_question,
-            "documents": [item.document_id for item in self.evidence],
-            "saved_tokens": self.saved.input_tokens + self.saved.output_tokens,
-            "saved_nano_usd": self.saved_nano_usd,
-        }
 
 
 class ResponseCache:
