@@ -1,4 +1,4 @@
-"""What the doors to the cache share: which cache they use, what tells models apart, and how a decision shows."""
+"""What the doors to the cache share: which cache they use, and what tells models apart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
-from costkit.cache import Lookup, ResponseCache
+from costkit.cache import ResponseCache
 from costkit.cache.identity import canonical_json
 from costkit.errors import ConfigurationError
 
@@ -44,23 +44,6 @@ def settings_of(model: BaseChatModel) -> str:
     return fingerprint(model) or json.dumps(
         [model._llm_type, dict(model._identifying_params)], sort_keys=True, default=repr
     )
-
-
-def hit_mark(found: Lookup) -> dict[str, object]:
-    """Return what a user sees of a decision."""
-    return {
-        "part": "cache",
-        "decision": "hit" if found.hit else found.kind,
-        "kind": found.kind,
-        "reason": found.reason,
-        "score": found.score,
-        "age_seconds": found.age_seconds,
-        "entry_id": found.entry_id,
-        "matched_question": found.matched_question,
-        "documents": [item.document_id for item in found.evidence],
-        "saved_tokens": found.saved.input_tokens + found.saved.output_tokens,
-        "saved_nano_usd": found.saved_nano_usd,
-    }
 
 
 def _is_opaque(node: object) -> bool:

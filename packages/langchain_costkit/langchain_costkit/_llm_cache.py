@@ -18,7 +18,7 @@ from costkit.errors import ConfigurationError, DataError
 from costkit.tokens import default_counter
 from langchain_costkit._calls import paid_for
 from langchain_costkit._encoding import decode_generations, encode_generations, is_complete
-from langchain_costkit._hits import cache_of, hit_mark
+from langchain_costkit._hits import cache_of
 from langchain_costkit._question import last_human
 from langchain_costkit._scoped import scope_of
 
@@ -73,7 +73,7 @@ class CostkitSemanticCache(BaseCache):
         if found.answer is None:
             return None
         try:
-            return decode_generations(found.answer, mark=hit_mark(found))
+            return decode_generations(found.answer, mark=found.mark)
         except (ValueError, KeyError, TypeError) as error:
             _log.warning("a kept answer cannot be read: %r", error)
             return None

@@ -19,7 +19,7 @@ from costkit.cache import Lookup, ResponseCache
 from costkit.errors import ConfigurationError, DataError
 from costkit.scope import use
 from langchain_costkit._encoding import decode, encode, is_complete, marked, pieces, whole
-from langchain_costkit._hits import CACHE_EVENT, cache_of, fingerprint, hit_mark
+from langchain_costkit._hits import CACHE_EVENT, cache_of, fingerprint
 from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
 from langchain_costkit._scoped import ain_scope, alone, in_scope, scope_of
@@ -162,7 +162,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
         found, answer = self._look_up(value, kwargs, _group(run_manager))
-        dispatch_custom_event(CACHE_EVENT, hit_mark(found), config=config)
+        dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             return cast("Output", answer)
         witness = Witness()
@@ -174,7 +174,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
         found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
-        await adispatch_custom_event(CACHE_EVENT, hit_mark(found), config=config)
+        await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             return cast("Output", answer)
         witness = Witness()
@@ -191,7 +191,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     ) -> Iterator[Output]:
         value = next(values)
         found, answer = self._look_up(value, kwargs, _group(run_manager))
-        dispatch_custom_event(CACHE_EVENT, hit_mark(found), config=config)
+        dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             yield from cast("Iterator[Output]", pieces(answer))
             return
@@ -211,7 +211,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     ) -> AsyncIterator[Output]:
         value = await anext(values)
         found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
-        await adispatch_custom_event(CACHE_EVENT, hit_mark(found), config=config)
+        await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             for piece in pieces(answer):
                 yield cast("Output", piece)
@@ -234,7 +234,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         if found.answer is None:
             return found, None
         try:
-            return found, marked(decode(found.answer), hit_mark(found))
+            return found, marked(decode(found.answer), found.mark)
         except (ValueError, KeyError, TypeError) as error:
             return self.cache.bypass(f"a kept answer cannot be read: {error!r}", run_id=run_id), None
 

@@ -19,7 +19,7 @@ from costkit.errors import DataError, MissingExtraError
 from langchain_costkit._calls import paid_for
 from langchain_costkit._decided import id_of
 from langchain_costkit._encoding import decode, encode, is_complete, marked
-from langchain_costkit._hits import cache_of, hit_mark, settings_of
+from langchain_costkit._hits import cache_of, settings_of
 from langchain_costkit._question import plain
 from langchain_costkit._scoped import scope_of
 from langchain_costkit.prompt import has_marks, is_claude, mark, pieces_of
@@ -98,7 +98,7 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
         if found.answer is None:
             return found, None
         try:
-            answer = marked(decode(found.answer), hit_mark(found))
+            answer = marked(decode(found.answer), found.mark)
         except (ValueError, KeyError, TypeError) as error:
             return self.cache.bypass(f"a kept answer cannot be read: {error!r}", scope=scope_of(None)), None
         return found, answer if isinstance(answer, AIMessage) else None
