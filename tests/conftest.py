@@ -11,11 +11,11 @@ import pytest
 # Before any test imports onnxruntime: without it a background thread sends usage data.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# A shell that starts the tests in the background makes them, and the programs they start, ignore Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 from costkit.embed import Embedder, from_minilm
 from costkit.models import prepare_minilm
+
+# A shell that starts the tests in the background makes them, and the programs they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

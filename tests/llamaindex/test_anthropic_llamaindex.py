@@ -16,6 +16,7 @@ from llama_index.llms.anthropic import Anthropic
 
 from costkit import Scope
 from costkit.cache import ResponseCache
+from costkit.context import ContextReducer
 from costkit.ledger.usage import Usage
 from costkit.scope import use
 from costkit.testing import Fault, HashEmbedder, ListRecorder, MessagesServer, WordCounter
@@ -93,9 +94,9 @@ async def test_the_cached_model_serves_text_and_lets_tools_through(
 def test_the_reduced_context_is_what_is_sent_and_billed(
     server: MessagesServer, client: Client, retriever: Any, recorder: ListRecorder
 ) -> None:
-    reducer = CostkitNodePostprocessor(budget_tokens=16, embedder=HashEmbedder(), recorder=recorder)
+    reducer = ContextReducer(budget_tokens=16, embedder=HashEmbedder(), recorder=recorder)
 
-    for postprocessors in ([], [reducer]):
+    for postprocessors in ([], [CostkitNodePostprocessor(reducer=reducer)]):
         RetrieverQueryEngine.from_args(retriever, llm=client(), node_postprocessors=postprocessors).query(QUESTION)
 
     full, reduced = (request.usage.input_tokens for request in server.requests if request.usage)
