@@ -37,6 +37,10 @@ PROJECTED = (
     "provider prompt caching simulated by the documented rules at one question every {pace:g} seconds. Embedding and "
     "reranking ran on this machine and are booked at no cost."
 )
+REMEMBERED = (
+    "Latencies are those of this machine, with the vectors of documents and questions at hand: embedding a new question "
+    "comes on top."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +172,7 @@ def _notes(plan: Plan) -> tuple[str, ...]:
             prices=default_book().snapshot,
             pace=settings.seconds_between_questions,
         ),
+        REMEMBERED,
     )
 
 

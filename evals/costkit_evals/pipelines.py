@@ -93,7 +93,7 @@ class Settings:
     strong_model: str = "claude-opus-5-5"
     naive_k: int = 8
     candidates_k: int = 30
-    budget_tokens: int = 800
+    budget_tokens: int = 900
     seconds_between_questions: float = 20.0
     real_models: bool = False
 

@@ -157,6 +157,10 @@ def _file(rows: Path, unit: Unit) -> Path:
 
 def _run_missing(plan: Plan, missing: Sequence[Unit], rows: Path, on_done: Callable[[Unit, int], None]) -> None:
     """Run one process per framework and pass their progress on; a cut run stops both at once."""
+    from costkit_evals.workbench import Workbench
+
+    vectors = rows.parent / "vectors.npz"
+    Workbench(plan, vectors).warm()
     context = multiprocessing.get_context("spawn")
     with (
         context.Manager() as manager,
@@ -164,7 +168,7 @@ def _run_missing(plan: Plan, missing: Sequence[Unit], rows: Path, on_done: Calla
     ):
         progress = _queue(manager)
         jobs = [
-            pool.submit(_work, plan, [unit for unit in missing if unit.framework == framework], rows, progress)
+            pool.submit(_work, plan, [unit for unit in missing if unit.framework == framework], vectors, progress)
             for framework in plan.frameworks
         ]
         try:
@@ -205,11 +209,12 @@ def _drained(progress: Queue[tuple[Unit, int]]) -> Iterator[tuple[Unit, int]]:
             return
 
 
-def _work(plan: Plan, units: Sequence[Unit], rows: Path, progress: Queue[tuple[Unit, int]]) -> None:
+def _work(plan: Plan, units: Sequence[Unit], vectors: Path, progress: Queue[tuple[Unit, int]]) -> None:
     """Run one framework's units; this is a worker process's whole life."""
     from costkit_evals.workbench import Workbench
 
-    workbench = Workbench(plan)
+    rows = vectors.parent / "rows"
+    workbench = Workbench(plan, vectors)
     for unit in units:
         scored = workbench.run(unit, askings(plan, unit.phase), partial(_tell, progress, unit))
         _write(_file(rows, unit), scored)

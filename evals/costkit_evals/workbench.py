@@ -6,17 +6,20 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
+from costkit.context import ContextReducer, Document
 from costkit.embed import default_embedder
 from costkit.prices import default_book
 from costkit_evals.chunks import ChunkIndex, cut
-from costkit_evals.pipelines import PIPELINES, Bench, Chain, Pipeline
+from costkit_evals.pipelines import PIPELINES, Bench, Chain, Pipeline, Trace
 from costkit_evals.provider import SimulatedProvider
-from costkit_evals.readers import Reader, strong_reader, weak_reader
-from costkit_evals.result import Framework, ReaderName
-from costkit_evals.runner import Plan, Unit
+from costkit_evals.readers import Passage, Prompted, Reader, strong_reader, weak_reader
+from costkit_evals.result import Framework, Phase, ReaderName
+from costkit_evals.runner import Plan, Unit, askings
 from costkit_evals.scoring import Scored, Scorer
 from costkit_evals.traffic import Asking
+from costkit_evals.vectors import StoredEmbedder
 
 __all__ = ["Workbench"]
 
@@ -29,11 +32,12 @@ class Workbench:
 
     Args:
         plan: The run's plan.
+        vectors: File of vectors that all processes of the run read.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, vectors: Path) -> None:
         self._plan = plan
-        self._embedder = default_embedder()
+        self._embedder = StoredEmbedder(default_embedder(), vectors)
         self._index = ChunkIndex(cut(plan.golden.corpus), self._embedder)
         self._scorer = Scorer(
             texts={document.id: document.text for document in plan.golden.corpus},
@@ -41,6 +45,17 @@ class Workbench:
             settings=plan.settings,
             book=default_book(),
         )
+
+    def warm(self) -> None:
+        """Embed everything that the units will ask for and write it to the file of vectors."""
+        chunks = self._index.chunks
+        documents = [Document(id=chunk.id, text=chunk.text, title=chunk.title) for chunk in chunks]
+        ContextReducer(budget_tokens=1, embedder=self._embedder, recorder=Trace()).reduce("", documents)
+        passages = tuple(Passage(doc_id=chunk.doc_id, title=chunk.title, text=chunk.text) for chunk in chunks)
+        strong_reader(self._embedder).read(Prompted(question="", passages=passages))
+        phases: tuple[Phase, ...] = get_args(Phase)
+        self._embedder.embed([one.question.question for phase in phases for one in askings(self._plan, phase)])
+        self._embedder.save()
 
     def run(self, unit: Unit, askings: Sequence[Asking], on_done: Callable[[int], None]) -> list[Scored]:
         """Put every question of a unit to its pipeline and score the answers."""

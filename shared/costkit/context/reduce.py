@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 from costkit.context.document import (
@@ -42,7 +43,7 @@ __all__ = ["ContextReducer", "Order", "reducer_for"]
 
 Order = Literal["stable", "relevance"]
 
-DEFAULT_BUDGET_TOKENS = 800
+DEFAULT_BUDGET_TOKENS = 900
 
 _log = logging.getLogger("costkit.context")
 
@@ -88,6 +89,7 @@ class ContextReducer:
         self.budget_tokens = budget_tokens
         self._reranker = from_embedder(embedder) if reranker is None else reranker
         self._counter = default_counter() if counter is None else counter
+        self._count = lru_cache(maxsize=32_768)(self._counter.count)
         self._recorder = recorder
         self._order = order
         self._clock = clock
@@ -143,7 +145,7 @@ class ContextReducer:
         return await asyncio.to_thread(self.reduce, question, documents, scope=scope, run_id=run_id)
 
     def _cut(self, question: str, documents: Sequence[Document]) -> _Cut:
-        units = units_of(documents, self._counter)
+        units = units_of(documents, self._count)
         budget = Budget(
             tokens=int(self.budget_tokens / (1 + self._counter.upper_error)),
             document_tokens=tuple(self._counter.count(f"\n\n{document.title}\n") for document in documents),

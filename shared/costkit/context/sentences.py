@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from costkit.context.document import Document
 from costkit.text import Span, SpanKind, split_sentences, words
-from costkit.tokens import TokenCounter
 
 __all__ = ["Unit", "copies", "units_of"]
 
@@ -49,34 +50,65 @@ class Unit:
     heading: int | None = None
 
 
-def units_of(documents: Sequence[Document], counter: TokenCounter) -> list[Unit]:
-    """Cut ``documents`` into units, in order; ``needs`` and ``heading`` are indexes into the returned list."""
+def units_of(documents: Sequence[Document], count: Callable[[str], int]) -> list[Unit]:
+    """Cut ``documents`` into units, in order; ``needs`` and ``heading`` are indexes into the returned list.
+
+    Args:
+        documents: What to cut.
+        count: Counts the tokens of a text.
+    """
     units: list[Unit] = []
     for rank, document in enumerate(documents):
-        units.extend(_units(rank, document, len(units), counter))
+        first = len(units)
+        units.extend(
+            Unit(
+                rank=rank,
+                start=piece.span.start,
+                end=piece.span.end,
+                kind=piece.span.kind,
+                text=piece.text,
+                view=piece.view,
+                tokens=count(piece.text),
+                needs=None if piece.needs is None else first + piece.needs,
+                heading=None if piece.heading is None else first + piece.heading,
+            )
+            for piece in _pieces(document.title, document.text)
+        )
     return units
 
 
-def _units(rank: int, document: Document, first: int, counter: TokenCounter) -> Iterator[Unit]:
+class _Piece(NamedTuple):
+    """A unit as it stands in its document, whatever was retrieved beside it; indexes count from the document's first."""
+
+    span: Span
+    text: str
+    view: str
+    needs: int | None
+    heading: int | None
+
+
+# The same documents are retrieved again and again, and cutting them is most of the work on a question.
+@lru_cache(maxsize=4096)
+def _pieces(title: str, document: str) -> tuple[_Piece, ...]:
+    return tuple(_cut(title, document))
+
+
+def _cut(title: str, document: str) -> Iterator[_Piece]:
     heading: tuple[int, str] | None = None
     header: tuple[int, str] | None = None
     previous: Span | None = None
-    for index, span in enumerate(split_sentences(document.text), first):
-        text = document.text[span.start : span.end]
+    for index, span in enumerate(split_sentences(document)):
+        text = document[span.start : span.end]
         if span.kind == "heading":
             heading = None
         if span.kind != "row":
             header = None
-        above = [document.title, heading[1] if heading else ""]
-        yield Unit(
-            rank=rank,
-            start=span.start,
-            end=span.end,
-            kind=span.kind,
+        above = [title, heading[1] if heading else ""]
+        yield _Piece(
+            span=span,
             text=text,
             view=". ".join([*filter(None, above), f"{header[1]}\n{text}" if header else text]),
-            tokens=counter.count(text),
-            needs=header[0] if header else _antecedent(document.text, previous, span, index),
+            needs=header[0] if header else _antecedent(document, previous, span, index),
             heading=heading[0] if heading else None,
         )
         if span.kind == "heading":
@@ -149,6 +181,11 @@ def _repeated(documents: Sequence[Document], units: Sequence[Unit]) -> set[tuple
     """Pair long sentences that say the same, word for word, in two documents of the same title."""
     found: dict[tuple[str, ...], list[int]] = {}
     for index, unit in enumerate(units):
-        if unit.kind in _PROSE and len(key := tuple(words(unit.text))) >= _SHORTEST_COPY:
+        if unit.kind in _PROSE and len(key := _claim(unit.text)) >= _SHORTEST_COPY:
             found.setdefault((documents[unit.rank].title, *key), []).append(index)
     return {(a, b) for same in found.values() for a in same for b in same if a != b}
+
+
+@lru_cache(maxsize=32_768)
+def _claim(text: str) -> tuple[str, ...]:
+    return tuple(words(text))

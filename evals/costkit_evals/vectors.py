@@ -1,0 +1,62 @@
+"""Vectors kept in a file, so that two processes and the next run need not embed the same corpus again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costkit.embed import Embedder
+
+__all__ = ["StoredEmbedder"]
+
+Vectors = NDArray[np.float32]
+
+
+class StoredEmbedder:
+    """An embedder that remembers every vector and can write them to a file.
+
+    Args:
+        embedder: Computes what is not remembered.
+        path: The file; vectors of another embedder in it are ignored.
+    """
+
+    def __init__(self, embedder: Embedder, path: Path) -> None:
+        self._embedder = embedder
+        self._path = path
+        self._known: dict[bytes, Vectors] = _read(path, embedder) if path.exists() else {}
+
+    @property
+    def name(self) -> str:
+        """The vector space."""
+        return self._embedder.name
+
+    @property
+    def dimensions(self) -> int:
+        """The length of each vector."""
+        return self._embedder.dimensions
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return one row of unit length per text."""
+        keys = [blake2b(text.encode(), digest_size=16).digest() for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        if missing:
+            self._known.update(zip(missing, self._embedder.embed(list(missing.values())), strict=True))
+        return np.stack([self._known[key] for key in keys]) if keys else np.empty((0, self.dimensions), np.float32)
+
+    def save(self) -> None:
+        """Write all vectors to the file."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        keys = np.frombuffer(b"".join(self._known), dtype="V16")
+        rows = np.stack(list(self._known.values())) if self._known else np.empty((0, self.dimensions), np.float32)
+        np.savez(self._path, embedder=np.array(self.name), keys=keys, rows=rows)
+
+
+def _read(path: Path, embedder: Embedder) -> dict[bytes, Vectors]:
+    with np.load(path) as stored:
+        if str(stored["embedder"]) != embedder.name:
+            return {}
+        return {bytes(key): row for key, row in zip(stored["keys"], stored["rows"], strict=True)}
