@@ -61,9 +61,14 @@ def span_precision(supporting: Sequence[Supporting], context: Sequence[Span]) ->
     """Share of the context's characters that belong to a supporting span, each character counted once."""
     if not supporting:
         return None
-    needed = {(span.doc_id, place) for span in supporting for place in range(span.start, span.end)}
-    given = {(doc_id, place) for doc_id, start, end in context for place in range(start, end)}
-    return len(needed & given) / len(given) if given else 0.0
+    given: dict[str, set[int]] = {}
+    for doc_id, start, end in context:
+        given.setdefault(doc_id, set()).update(range(start, end))
+    needed: dict[str, set[int]] = {}
+    for span in supporting:
+        needed.setdefault(span.doc_id, set()).update(range(span.start, span.end))
+    found = sum(len(places & given.get(doc_id, set())) for doc_id, places in needed.items())
+    return found / (sum(map(len, given.values())) or 1)
 
 
 def token_f1(answer: str, references: Sequence[str]) -> float | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from costkit.ledger.usage import Usage
 from costkit.prompt.simulate import PromptCache
-from costkit.tokens import TokenCounter, default_counter
+from costkit.tokens import TokenCounter, default_counter, remember
 from costkit_evals.readers import Reader, parse_prompt
 
 __all__ = ["Reply", "SegmentTokens", "SimulatedProvider", "text_of"]
@@ -60,7 +60,7 @@ class SimulatedProvider:
     """
 
     def __init__(self, counter: TokenCounter | None = None) -> None:
-        self.counter = counter or default_counter()
+        self.counter = remember(counter or default_counter())
         self._cache = PromptCache(counter=self.counter)
         self._now = 0.0
 

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from html import unescape
 from typing import Protocol
 
@@ -94,7 +95,7 @@ class LexicalScorer:
 
     def score(self, question: str, sentences: Sequence[Passage]) -> list[float]:
         """Return one score per sentence; word rarity is taken over these sentences."""
-        bags = [set(words(sentence.text)) | set(words(sentence.title)) for sentence in sentences]
+        bags = [_bag(sentence.text) | _bag(sentence.title) for sentence in sentences]
         frequency = Counter(word for bag in bags for word in bag)
         asked = set(words(question)) - _FUNCTION_WORDS
         known = {word for word in asked if frequency[word]}
@@ -181,12 +182,22 @@ def parse_prompt(text: str) -> Prompted:
     )
 
 
+# Every pipeline puts the same passages before the reader.
+@lru_cache(maxsize=8192)
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text[span.start : span.end] for span in split_sentences(text))
+
+
+@lru_cache(maxsize=65_536)
+def _bag(text: str) -> frozenset[str]:
+    return frozenset(words(text))
+
+
 def _sentences(passages: Sequence[Passage]) -> list[Passage]:
     """Return every different sentence as a passage of its own."""
     seen: dict[str, Passage] = {}
     for passage in passages:
-        for span in split_sentences(passage.text):
-            sentence = passage.text[span.start : span.end]
+        for sentence in _split(passage.text):
             if not sentence.startswith("#"):  # a heading answers nothing
                 seen.setdefault(f"{passage.title}\n{sentence}", replace(passage, text=sentence))
     return list(seen.values())

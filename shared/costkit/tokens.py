@@ -15,7 +15,7 @@ from typing import Protocol
 
 from costkit.errors import ConfigurationError
 
-__all__ = ["ApproximateCounter", "TokenCounter", "default_counter", "upper_bound"]
+__all__ = ["ApproximateCounter", "TokenCounter", "default_counter", "remember", "upper_bound"]
 
 
 class TokenCounter(Protocol):
@@ -69,6 +69,31 @@ class ApproximateCounter:
 def default_counter() -> TokenCounter:
     """Return the counter that costkit uses where none is given: offline, and the same object each time."""
     return ApproximateCounter()
+
+
+def remember(counter: TokenCounter, *, max_texts: int = 32_768) -> TokenCounter:
+    """Keep the counts of the most recently counted texts in memory: the same passages come back at every question.
+
+    Args:
+        counter: Counts what is not remembered.
+        max_texts: How many texts to keep.
+
+    Raises:
+        ConfigurationError: ``max_texts`` is below 1.
+    """
+    if max_texts < 1:
+        raise ConfigurationError(f"max_texts must be 1 or more, got {max_texts!r}: leave out remember() to keep none")
+    return _RememberingCounter(counter, max_texts)
+
+
+class _RememberingCounter:
+    def __init__(self, counter: TokenCounter, max_texts: int) -> None:
+        self.name = counter.name
+        self.upper_error = counter.upper_error
+        self._count = lru_cache(maxsize=max_texts)(counter.count)
+
+    def count(self, text: str) -> int:
+        return self._count(text)
 
 
 def upper_bound(counter: TokenCounter, text: str) -> int:

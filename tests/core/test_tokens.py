@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costkit.errors import ConfigurationError
-from costkit.tokens import ApproximateCounter, default_counter, pieces, upper_bound
+from costkit.tokens import ApproximateCounter, default_counter, pieces, remember, upper_bound
 
 # Counts of o200k_base, from npm js-tiktoken 1.0.21 (scripts/count_tokens.mjs).
 O200K = [
@@ -95,3 +95,26 @@ def test_more_different_words_than_are_remembered_do_not_change_a_count() -> Non
 
 def test_the_default_counter_is_one_object() -> None:
     assert default_counter() is default_counter()
+
+
+def test_a_remembering_counter_counts_the_same_and_asks_once() -> None:
+    asked: list[str] = []
+
+    class Counting:
+        name = "counting"
+        upper_error = 0.25
+
+        def count(self, text: str) -> int:
+            asked.append(text)
+            return len(text)
+
+    counter = remember(Counting())
+
+    assert [counter.count("four"), counter.count("four"), counter.count("")] == [4, 4, 0]
+    assert asked == ["four", ""]
+    assert (counter.name, upper_bound(counter, "four")) == ("counting", 5)
+
+
+def test_a_counter_that_remembers_nothing_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="max_texts"):
+        remember(default_counter(), max_texts=0)

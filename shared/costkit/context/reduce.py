@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, get_args
 
 from costkit.context.document import (
@@ -37,7 +36,7 @@ from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
 from costkit.scope import Scope, current
-from costkit.tokens import TokenCounter, default_counter, upper_bound
+from costkit.tokens import TokenCounter, default_counter, remember, upper_bound
 
 __all__ = ["ContextReducer", "Order", "reducer_for"]
 
@@ -88,8 +87,7 @@ class ContextReducer:
             raise ConfigurationError(f"embedder={embedder!r} serves the default reranker only: give one of the two")
         self.budget_tokens = budget_tokens
         self._reranker = from_embedder(embedder) if reranker is None else reranker
-        self._counter = default_counter() if counter is None else counter
-        self._count = lru_cache(maxsize=32_768)(self._counter.count)
+        self._counter = remember(default_counter() if counter is None else counter)
         self._recorder = recorder
         self._order = order
         self._clock = clock
@@ -145,7 +143,7 @@ class ContextReducer:
         return await asyncio.to_thread(self.reduce, question, documents, scope=scope, run_id=run_id)
 
     def _cut(self, question: str, documents: Sequence[Document]) -> _Cut:
-        units = units_of(documents, self._count)
+        units = units_of(documents, self._counter)
         budget = Budget(
             tokens=int(self.budget_tokens / (1 + self._counter.upper_error)),
             document_tokens=tuple(self._counter.count(f"\n\n{document.title}\n") for document in documents),

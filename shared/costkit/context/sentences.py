@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from costkit.context.document import Document
 from costkit.text import Span, SpanKind, split_sentences, words
+from costkit.tokens import TokenCounter
 
 __all__ = ["Unit", "copies", "units_of"]
 
@@ -50,13 +51,8 @@ class Unit:
     heading: int | None = None
 
 
-def units_of(documents: Sequence[Document], count: Callable[[str], int]) -> list[Unit]:
-    """Cut ``documents`` into units, in order; ``needs`` and ``heading`` are indexes into the returned list.
-
-    Args:
-        documents: What to cut.
-        count: Counts the tokens of a text.
-    """
+def units_of(documents: Sequence[Document], counter: TokenCounter) -> list[Unit]:
+    """Cut ``documents`` into units, in order; ``needs`` and ``heading`` are indexes into the returned list."""
     units: list[Unit] = []
     for rank, document in enumerate(documents):
         first = len(units)
@@ -68,7 +64,7 @@ def units_of(documents: Sequence[Document], count: Callable[[str], int]) -> list
                 kind=piece.span.kind,
                 text=piece.text,
                 view=piece.view,
-                tokens=count(piece.text),
+                tokens=counter.count(piece.text),
                 needs=None if piece.needs is None else first + piece.needs,
                 heading=None if piece.heading is None else first + piece.heading,
             )
