@@ -37,6 +37,10 @@ PROJECTED = (
     "provider prompt caching simulated by the documented rules at one question every {pace:g} seconds. Embedding and "
     "reranking ran on this machine and are booked at no cost."
 )
+REAL = (
+    "{cheap} (cheap tier) and {strong} (strong tier) answered, through the frameworks' own classes. Dollars are the usage "
+    "that the provider reported at list prices ({prices}). A model's answers differ from run to run."
+)
 REMEMBERED = (
     "Latencies are those of this machine, with the vectors of documents and questions at hand: embedding a new question "
     "comes on top."
@@ -165,6 +169,9 @@ def _settings(plan: Plan, embedder: Embedder) -> dict[str, object]:
 
 def _notes(plan: Plan) -> tuple[str, ...]:
     settings = plan.settings
+    if settings.real_models:
+        models = {"cheap": settings.cheap_model, "strong": settings.strong_model}
+        return (REAL.format(**models, prices=default_book().snapshot), REMEMBERED)
     return (
         SIMULATED.format(strong=settings.strong_model, cheap=settings.cheap_model),
         PROJECTED.format(

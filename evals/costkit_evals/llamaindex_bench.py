@@ -182,9 +182,7 @@ class LlamaIndexChain:
             prompt = CacheBreakpointPromptTemplate.from_prompt(prompt, model=settings.strong_model)
         if "route" in pipeline.parts:
             llm = CostkitRouterLLM([cheap, llm], recorder=bench)
-        synthesizer = get_response_synthesizer(
-            llm=llm, text_qa_template=prompt, response_mode=ResponseMode.SIMPLE_SUMMARIZE
-        )
+        synthesizer = get_response_synthesizer(llm=llm, text_qa_template=prompt, response_mode=ResponseMode.COMPACT)
         engine: BaseQueryEngine = RetrieverQueryEngine(
             retriever, response_synthesizer=synthesizer, node_postprocessors=postprocessors
         )

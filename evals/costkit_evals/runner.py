@@ -79,6 +79,7 @@ def plan_units(plan: Plan) -> list[Unit]:
         if askings(plan, phase)
         for name in plan.pipelines
         for reader in _readers(phase, PIPELINES[name])
+        if reader == "tiered" or not plan.settings.real_models
     ]
 
 

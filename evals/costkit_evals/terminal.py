@@ -69,7 +69,7 @@ def _console() -> Console:
 
 
 class Progress:
-    """Progress of a run: a bar on a terminal, elsewhere a line whenever the label changes or a tenth is done.
+    """Progress of a run: a bar on a terminal, elsewhere a line at every tenth.
 
     Args:
         console: Where to write. Default: standard error, so that standard output stays for results.
@@ -81,11 +81,10 @@ class Progress:
         self._task: TaskID | None = None
         self._total = 0
         self._done = 0
-        self._label = ""
 
     def start(self, total: int) -> None:
         """Begin; ``total`` is the number of steps."""
-        self._total, self._done, self._label = total, 0, ""
+        self._total, self._done = total, 0
         if self._console.is_terminal:
             self._bar = RichProgress(
                 TextColumn("{task.description}", table_column=None),
@@ -103,9 +102,8 @@ class Progress:
         self._done += count
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, advance=count, description=Text(label).markup)
-        elif label != self._label or self._tenth(self._done) != self._tenth(self._done - count):
+        elif self._tenth(self._done) != self._tenth(self._done - count):
             self._console.print(Text(f"[{self._done}/{self._total}] {label}"), soft_wrap=True)
-        self._label = label
 
     def stop(self) -> None:
         """End, also after an error; calling it twice does no harm."""

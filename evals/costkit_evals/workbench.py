@@ -11,6 +11,7 @@ from typing import get_args
 from costkit.context import ContextReducer, Document
 from costkit.embed import default_embedder
 from costkit.prices import default_book
+from costkit.scope import Scope, use
 from costkit_evals.chunks import ChunkIndex, cut
 from costkit_evals.pipelines import PIPELINES, Bench, Chain, Pipeline, Trace
 from costkit_evals.provider import SimulatedProvider
@@ -65,7 +66,8 @@ class Workbench:
         with tempfile.TemporaryDirectory(prefix="costkit-eval-") as folder:
             chain = _build(unit.framework, pipeline, self._bench(unit.reader, Path(folder)))
             try:
-                return self._ask_all(chain, askings, on_done)
+                with use(Scope(tenant=self._plan.golden.name, purpose="eval")):
+                    return self._ask_all(chain, askings, on_done)
             finally:
                 chain.close()
 

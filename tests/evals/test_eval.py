@@ -15,6 +15,7 @@ import pytest
 
 from costkit.cli import main
 from costkit.embed import Embedder
+from costkit.testing import MessagesServer
 from costkit_evals.result import Result
 
 TOPICS = ("leave", "travel", "laptops", "badges", "canteen", "parking", "training", "visitors", "printing", "lockers")
@@ -268,3 +269,26 @@ def test_a_bad_golden_set_is_one_clear_error(
     assert exits(monkeypatch, "--golden", tmp_path) == 3
 
     assert message in capsys.readouterr().err
+
+
+def test_real_models_are_called_through_the_frameworks_own_classes(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider here is the local Messages-API server; its usage is what the result must hold."""
+    with MessagesServer(lambda _request: "10 euros") as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "test")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        models = ("--model", "claude-haiku-4-5", "--model", "claude-opus-4-5")
+        limits = ("--limit", 2, "--pipelines", "naive,all", "--metrics", "none", "--no-gate")
+        done = run("--golden", tiny, "--out", tmp_path / "run", *models, *limits)
+        asked = {request.body["model"] for request in server.requests}
+
+    assert done.returncode == 0, done.stderr
+    assert asked == {"claude-haiku-4-5", "claude-opus-4-5"}
+    for framework in ("langchain", "llamaindex"):
+        row = result_of(tmp_path / "run").row(framework=framework, phase="first", pipeline="naive", reader="tiered")
+        assert row is not None
+        assert row.metrics["containment"] is not None
+        assert row.tokens["prompt"].value > row.tokens["context"].value > 0
+        assert row.usd_per_question is not None
+        assert row.usd_per_question.value > 0
