@@ -66,7 +66,7 @@ def test_the_cache_answers_the_second_time_without_a_request(
     streaming: bool,
 ) -> None:
     engine = RetrieverQueryEngine.from_args(retriever, llm=client(), streaming=streaming)
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
 
     answers = [str(cached.query(QUESTION)) for _ in range(2)]
 
@@ -78,7 +78,7 @@ def test_the_cache_answers_the_second_time_without_a_request(
 async def test_the_cached_model_serves_text_and_lets_tools_through(
     server: MessagesServer, client: Client, response_cache: ResponseCache
 ) -> None:
-    llm = CostkitCachedLLM(client(), cache=response_cache)
+    llm = CostkitCachedLLM(client(), version="1", cache=response_cache)
     tool = FunctionTool.from_defaults(fn=double, name="double")
 
     texts = [llm.chat([ChatMessage(content=QUESTION)]).message.content for _ in range(2)]
@@ -151,7 +151,9 @@ def test_a_refused_request_is_booked_as_failed_and_kept_nowhere(
     get_dispatcher().add_event_handler(CostkitEventHandler(recorder=recorder))
     with MessagesServer(answer=answer, counter=WordCounter(), faults=[Fault(status=529)]) as server:
         llm = Anthropic(model=HAIKU, base_url=server.url, api_key="key", max_retries=0)
-        cached = CostkitQueryEngine(RetrieverQueryEngine.from_args(retriever, llm=llm), cache=response_cache)
+        cached = CostkitQueryEngine(
+            RetrieverQueryEngine.from_args(retriever, llm=llm), version="1", cache=response_cache
+        )
 
         with pytest.raises(Exception, match=r"529|verloaded"):
             cached.query(QUESTION)

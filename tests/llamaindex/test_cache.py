@@ -80,7 +80,7 @@ def test_one_line_is_enough(engine: Engine, monkeypatch: pytest.MonkeyPatch, rec
 
 
 def test_a_hit_says_so_and_a_miss_is_left_as_it_is(engine: Engine, response_cache: ResponseCache) -> None:
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
 
     fresh, served = cached.query(QUESTION), cached.query(SAME_WORDS)
 
@@ -100,7 +100,7 @@ def test_source_nodes_come_back_with_ids_scores_metadata_and_source(
 ) -> None:
     nodes[0].node.embedding = [0.5] * 8
     nodes.append(type(nodes[0])(node=ImageNode(text="a plan", image_url="https://example.org/p.png"), score=None))
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
     cached.query(QUESTION)
 
     served = cached.query(QUESTION).source_nodes
@@ -115,7 +115,7 @@ def test_source_nodes_come_back_with_ids_scores_metadata_and_source(
 
 
 def test_an_invalidated_source_document_drops_the_answer(engine: Engine, response_cache: ResponseCache) -> None:
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
     cached.query(QUESTION)
 
     cached.cache.invalidate("refunds.md")
@@ -127,7 +127,7 @@ def test_a_node_without_a_source_document_is_evidence_by_its_own_id(
     engine: Engine, response_cache: ResponseCache, nodes: list[Any]
 ) -> None:
     nodes[0].node.relationships = {}
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
     cached.query(QUESTION)
 
     cached.cache.invalidate("refunds#0")
@@ -136,7 +136,7 @@ def test_a_node_without_a_source_document_is_evidence_by_its_own_id(
 
 
 def test_tenants_never_share_an_answer(engine: Engine, response_cache: ResponseCache) -> None:
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
 
     answers = []
     for tenant in ("acme", "globex", "acme", "globex"):
@@ -153,11 +153,13 @@ def test_engines_on_one_cache_are_told_apart_by_version(engine: Engine, response
     assert [str(one.query(QUESTION)) for one in (first, second, first)] == ["answer 1", "answer 2", "answer 1"]
 
 
-def test_a_version_or_a_cache_is_required(engine: Engine, response_cache: ResponseCache) -> None:
+def test_a_version_is_required_with_a_cache_too(engine: Engine, response_cache: ResponseCache) -> None:
     with pytest.raises(ConfigurationError, match=r"version=None.*Engine.*version='support-1'"):
         CostkitQueryEngine(engine)
+    with pytest.raises(ConfigurationError, match="version=None"):
+        CostkitQueryEngine(engine, cache=response_cache)
     with pytest.raises(ConfigurationError, match="ResponseCache\\(require_tenant=True\\)"):
-        CostkitQueryEngine(engine, cache=response_cache, require_tenant=True)
+        CostkitQueryEngine(engine, version="1", cache=response_cache, require_tenant=True)
 
 
 def test_require_tenant_stands_aside_without_a_tenant(
@@ -166,28 +168,28 @@ def test_require_tenant_stands_aside_without_a_tenant(
     cache = ResponseCache(
         version="t", embedder=HashEmbedder(), index=shared_index, recorder=recorder, require_tenant=True
     )
-    cached = CostkitQueryEngine(engine, cache=cache, require_tenant=True)
+    cached = CostkitQueryEngine(engine, version="1", cache=cache, require_tenant=True)
 
     assert [str(cached.query(QUESTION)) for _ in range(2)] == ["answer 1", "answer 2"]
     assert [event.decision for event in recorder.events] == ["bypass", "bypass"]
 
 
 def test_other_embedding_strings_are_another_question(engine: Engine, response_cache: ResponseCache) -> None:
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
     bundles = [QueryBundle(QUESTION), QueryBundle(QUESTION, custom_embedding_strs=["a hypothetical answer"])]
 
     assert [str(cached.query(bundle)) for bundle in bundles * 2] == ["answer 1", "answer 2"] * 2
 
 
 def test_a_question_about_an_image_is_never_cached(engine: Engine, response_cache: ResponseCache) -> None:
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
     bundle = QueryBundle(QUESTION, image_path="plan.png")
 
     assert [str(cached.query(bundle)) for _ in range(2)] == ["answer 1", "answer 2"]
 
 
 async def test_the_async_path_shares_the_answers(engine: Engine, response_cache: ResponseCache) -> None:
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
 
     answers = [str(await cached.aquery(QUESTION)), str(cached.query(QUESTION)), str(await cached.aquery(SAME_WORDS))]
 
@@ -197,7 +199,7 @@ async def test_the_async_path_shares_the_answers(engine: Engine, response_cache:
 def test_a_broken_store_leaves_the_engine_working(
     engine: Engine, broken_cache: ResponseCache, recorder: ListRecorder
 ) -> None:
-    cached = CostkitQueryEngine(engine, cache=broken_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=broken_cache)
 
     assert [str(cached.query(QUESTION)) for _ in range(2)] == ["answer 1", "answer 2"]
     assert [event.decision for event in recorder.events] == ["bypass", "bypass"]
@@ -216,7 +218,7 @@ def test_a_broken_store_leaves_the_engine_working(
 )
 def test_what_is_no_complete_answer_in_words_is_not_kept(answer: Any, response_cache: ResponseCache) -> None:
     engine = Engine(lambda _: answer)
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
 
     assert [cached.query(QUESTION) for _ in range(2)] == [answer, answer]
     assert len(engine.calls) == 2
@@ -228,7 +230,7 @@ def test_an_error_of_the_engine_reaches_the_caller_and_keeps_nothing(response_ca
             raise RuntimeError("down")
         return Response(response="answer")
 
-    cached = CostkitQueryEngine(Engine(fail), cache=response_cache)
+    cached = CostkitQueryEngine(Engine(fail), version="1", cache=response_cache)
 
     with pytest.raises(RuntimeError, match="down"):
         cached.query(QUESTION)
@@ -236,7 +238,7 @@ def test_an_error_of_the_engine_reaches_the_caller_and_keeps_nothing(response_ca
 
 
 def test_a_stream_replays_as_a_stream(response_cache: ResponseCache, retriever: Any, llm: Any) -> None:
-    cached = CostkitQueryEngine(rag(retriever, llm, streaming=True), cache=response_cache)
+    cached = CostkitQueryEngine(rag(retriever, llm, streaming=True), version="1", cache=response_cache)
 
     fresh = cached.query(QUESTION)
     assert isinstance(fresh, StreamingResponse)
@@ -253,7 +255,7 @@ def test_a_stream_replays_as_a_stream(response_cache: ResponseCache, retriever: 
 async def test_an_async_stream_replays_as_an_async_stream(
     response_cache: ResponseCache, retriever: Any, llm: Any
 ) -> None:
-    cached = CostkitQueryEngine(rag(retriever, llm, streaming=True), cache=response_cache)
+    cached = CostkitQueryEngine(rag(retriever, llm, streaming=True), version="1", cache=response_cache)
 
     fresh = await cached.aquery(QUESTION)
     assert isinstance(fresh, AsyncStreamingResponse)
@@ -272,7 +274,9 @@ def test_an_abandoned_or_failed_stream_keeps_nothing(response_cache: ResponseCac
             raise RuntimeError("cut")
         yield f"answer {number}"
 
-    cached = CostkitQueryEngine(Engine(lambda number: StreamingResponse(tokens(number))), cache=response_cache)
+    cached = CostkitQueryEngine(
+        Engine(lambda number: StreamingResponse(tokens(number))), version="1", cache=response_cache
+    )
 
     abandoned: Any = cached.query(QUESTION)
     next(abandoned.response_gen)
@@ -301,7 +305,7 @@ def test_an_answer_is_replayed_in_the_mode_of_the_engine(
 def test_the_scope_of_the_call_holds_when_the_stream_is_read_later(
     response_cache: ResponseCache, retriever: Any, llm: Any
 ) -> None:
-    cached = CostkitQueryEngine(rag(retriever, llm, streaming=True), cache=response_cache)
+    cached = CostkitQueryEngine(rag(retriever, llm, streaming=True), version="1", cache=response_cache)
     with use(Scope(tenant="acme")):
         fresh = cached.query(QUESTION)
     assert str(fresh) == "answer 1"
@@ -317,7 +321,7 @@ def test_the_scope_of_the_call_holds_when_the_stream_is_read_later(
 def test_a_hit_says_what_the_answer_had_cost(
     response_cache: ResponseCache, recorder: ListRecorder, retriever: Any, llm: Any, streaming: bool
 ) -> None:
-    cached = CostkitQueryEngine(rag(retriever, llm, streaming=streaming), cache=response_cache)
+    cached = CostkitQueryEngine(rag(retriever, llm, streaming=streaming), version="1", cache=response_cache)
     str(cached.query(QUESTION))
     str(cached.query(QUESTION))
 
@@ -351,7 +355,7 @@ def test_an_answer_that_was_cut_short_is_not_kept(response_cache: ResponseCache,
             return whole
 
     llm = Cut()
-    cached = CostkitQueryEngine(rag(retriever, llm), cache=response_cache)
+    cached = CostkitQueryEngine(rag(retriever, llm), version="1", cache=response_cache)
 
     assert [str(cached.query(QUESTION)) for _ in range(2)] == ["answer 1", "answer 2"]
 
@@ -360,7 +364,7 @@ def test_prompts_are_read_and_changed_as_on_the_engine_itself(
     response_cache: ResponseCache, retriever: Any, llm: Any
 ) -> None:
     engine = rag(retriever, llm)
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
 
     cached.update_prompts({"response_synthesizer:text_qa_template": PromptTemplate("Q {query_str} C {context_str}")})
     cached.query(QUESTION)
@@ -370,7 +374,7 @@ def test_prompts_are_read_and_changed_as_on_the_engine_itself(
 
 
 def test_a_chat_engine_asks_through_the_cache(response_cache: ResponseCache, retriever: Any, llm: Any) -> None:
-    cached = CostkitQueryEngine(rag(retriever, llm), cache=response_cache)
+    cached = CostkitQueryEngine(rag(retriever, llm), version="1", cache=response_cache)
 
     replies = []
     for _ in range(2):
@@ -383,7 +387,7 @@ def test_a_chat_engine_asks_through_the_cache(response_cache: ResponseCache, ret
 def test_retrieval_and_synthesis_go_to_the_engine(
     response_cache: ResponseCache, retriever: Any, llm: Any, nodes: list[Any]
 ) -> None:
-    cached = CostkitQueryEngine(rag(retriever, llm), cache=response_cache)
+    cached = CostkitQueryEngine(rag(retriever, llm), version="1", cache=response_cache)
 
     assert [node.node_id for node in cached.retrieve(QueryBundle(QUESTION))] == ["refunds#0", "shipping#0"]
     assert [str(cached.synthesize(QueryBundle(QUESTION), nodes)) for _ in range(2)] == ["answer 1", "answer 2"]

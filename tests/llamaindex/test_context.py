@@ -165,7 +165,7 @@ def test_it_stands_in_a_query_engine_behind_the_cache(
     engine = RetrieverQueryEngine.from_args(
         retriever, llm=llm, node_postprocessors=[postprocessor], streaming=streaming
     )
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
 
     with use(Scope(tenant="acme")):
         assert str(cached.query(QUESTION)) == "answer 1"

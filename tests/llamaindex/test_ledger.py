@@ -139,7 +139,7 @@ def test_a_query_engine_groups_its_cache_decision_and_its_model_calls(
     response_cache: ResponseCache, recorder: ListRecorder, retriever: Any, llm: Any, streaming: bool
 ) -> None:
     engine = RetrieverQueryEngine.from_args(retriever, llm=llm, streaming=streaming)
-    cached = CostkitQueryEngine(engine, cache=response_cache)
+    cached = CostkitQueryEngine(engine, version="1", cache=response_cache)
 
     str(cached.query("how long"))
     str(cached.query("another thing"))

@@ -25,7 +25,7 @@ SAME_WORDS = "a refund of my order take how long does"
 
 @pytest.fixture
 def cached(llm: Any, response_cache: ResponseCache) -> CostkitCachedLLM:
-    return CostkitCachedLLM(llm, cache=response_cache)
+    return CostkitCachedLLM(llm, version="1", cache=response_cache)
 
 
 def asking(question: str, system: str = "Be brief.", **extra: Any) -> list[ChatMessage]:
@@ -168,7 +168,7 @@ def test_a_message_with_an_image_is_never_cached(cached: CostkitCachedLLM, recor
 
 def test_what_the_model_adds_to_a_prompt_is_kept(response_cache: ResponseCache, make_llm: Any) -> None:
     llm = make_llm(system_prompt="Answer in French.")
-    cached = CostkitCachedLLM(llm, cache=response_cache)
+    cached = CostkitCachedLLM(llm, version="1", cache=response_cache)
 
     cached.predict(PromptTemplate("{query_str}"), query_str=QUESTION)
 
@@ -216,7 +216,7 @@ def test_a_hit_is_no_call_of_the_model(cached: CostkitCachedLLM, recorder: ListR
 
 
 def test_a_broken_store_leaves_the_model_working(llm: Any, broken_cache: ResponseCache) -> None:
-    cached = CostkitCachedLLM(llm, cache=broken_cache)
+    cached = CostkitCachedLLM(llm, version="1", cache=broken_cache)
 
     assert [cached.chat(asking(QUESTION)).message.content for _ in range(2)] == ["answer 1", "answer 2"]
 
@@ -230,9 +230,24 @@ def test_an_error_of_the_model_reaches_the_caller_and_keeps_nothing(cached: Cost
     assert cached.chat(asking(QUESTION)).message.content == "answer 2"
 
 
-def test_a_version_or_a_cache_is_required(llm: Any) -> None:
+def test_a_version_is_required_with_a_cache_too(llm: Any, response_cache: ResponseCache) -> None:
     with pytest.raises(ConfigurationError, match=r"version=None.*SmallLLM"):
         CostkitCachedLLM(llm)
+    with pytest.raises(ConfigurationError, match="version=None"):
+        CostkitCachedLLM(llm, cache=response_cache)
+
+
+def test_models_of_two_classes_with_one_name_never_answer_for_each_other(
+    make_llm: Any, response_cache: ResponseCache
+) -> None:
+    class Other(make_llm):  # type: ignore[misc]
+        pass
+
+    own, other = make_llm(), Other()
+    for llm in (own, other):
+        CostkitCachedLLM(llm, version="1", cache=response_cache).chat(asking(QUESTION))
+
+    assert (len(own.calls), len(other.calls)) == (1, 1)
 
 
 def test_it_describes_itself_as_the_model_it_wraps(cached: CostkitCachedLLM, llm: Any) -> None:

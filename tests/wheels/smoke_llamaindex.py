@@ -55,7 +55,7 @@ def main() -> None:
         ),
     )
     cache = ResponseCache(version="1", embedder=embedder, path=Path("cache"), recorder=recorder)
-    engine = CostkitQueryEngine(engine, cache=cache)
+    engine = CostkitQueryEngine(engine, version="1", cache=cache)
 
     answers = [str(engine.query("How long do refunds take?")) for _ in range(2)]
     cache.close()

@@ -37,19 +37,19 @@ def cache_for(
     """Return the given cache, else the default one under ``version``.
 
     Raises:
-        ConfigurationError: Neither is given, or ``require_tenant`` contradicts the given cache.
+        ConfigurationError: No ``version`` is given, or ``require_tenant`` contradicts the given cache.
     """
+    if not version:
+        raise ConfigurationError(
+            f"version={version!r}: a LlamaIndex {type(owner).__name__} has no serialised form to tell its answers apart "
+            "by; give version='support-1' and change it with every change of prompt, model or corpus"
+        )
     if cache is not None:
         if require_tenant and not cache.require_tenant:
             raise ConfigurationError(
                 "require_tenant=True has no effect on a given cache; use ResponseCache(require_tenant=True)"
             )
         return cache
-    if version is None:
-        raise ConfigurationError(
-            f"version={version!r}: a LlamaIndex {type(owner).__name__} has no serialised form to tell its answers apart "
-            "by; give version='support-1' and change it with every change of prompt, model or corpus"
-        )
     return ResponseCache(version=version, require_tenant=require_tenant)
 
 

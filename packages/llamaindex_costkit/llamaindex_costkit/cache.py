@@ -47,13 +47,12 @@ class CostkitQueryEngine(BaseQueryEngine):
     Args:
         engine: The query engine that answers.
         version: Version of everything that shapes an answer: prompt, model, corpus, retriever. A LlamaIndex engine has
-            no serialised form to derive it from, so it is required, unless ``cache`` (which has a version) is given;
-            with both, it tells engines on one cache apart.
+            no serialised form to derive it from, so it is required; it also tells engines on one ``cache`` apart.
         cache: Where answers live. Default: Qdrant Edge in ``.costkit/cache``.
         require_tenant: True stands aside where the scope names no tenant. With ``cache`` it is set there.
 
     Raises:
-        ConfigurationError: Neither ``version`` nor ``cache`` is given, or ``require_tenant`` contradicts ``cache``.
+        ConfigurationError: No ``version`` is given, or ``require_tenant`` contradicts ``cache``.
         StoreLockedError: Another process holds the folder of the default cache.
     """
 

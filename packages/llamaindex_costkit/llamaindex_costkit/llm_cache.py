@@ -44,7 +44,7 @@ __all__ = ["CostkitCachedLLM"]
 # A longer last message is a filled prompt, not a question: its embedding says little about what is asked.
 MAX_QUESTION_TOKENS = 100
 _PARAGRAPHS = re.compile(r"\S\s*\n\s*\n\s*\S")
-_FORMAT = "llamaindex-llm-1"
+_FORMAT = "llamaindex-llm-2"
 
 _log = logging.getLogger("costkit.cache")
 _asked: ContextVar[Asked | None] = ContextVar("costkit_llamaindex_asked", default=None)
@@ -62,13 +62,13 @@ class CostkitCachedLLM(DelegatingLLM):
 
     Args:
         llm: The model that answers.
-        version: Version of everything that shapes an answer and stands in no message: model, settings. Required,
-            unless ``cache`` (which has a version) is given; with both, it tells models on one cache apart.
+        version: Version of everything that shapes an answer and stands in no message: model, settings. Required;
+            it also tells models on one ``cache`` apart.
         cache: Where answers live. Default: Qdrant Edge in ``.costkit/cache``.
         require_tenant: True stands aside where the scope names no tenant. With ``cache`` it is set there.
 
     Raises:
-        ConfigurationError: Neither ``version`` nor ``cache`` is given, or ``require_tenant`` contradicts ``cache``.
+        ConfigurationError: No ``version`` is given, or ``require_tenant`` contradicts ``cache``.
         StoreLockedError: Another process holds the folder of the default cache.
     """
 
@@ -215,6 +215,7 @@ class CostkitCachedLLM(DelegatingLLM):
         inputs = {
             "form": _FORMAT,
             "model": self._version,
+            "class": f"{type(self._llm).__module__}.{type(self._llm).__qualname__}",
             "llm": self._llm.metadata.model_name,
             "around": around,
             "before": text[:start],
