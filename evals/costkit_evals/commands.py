@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -76,9 +77,11 @@ def eval_command(
         seed=seed,
     )
     folder = out or Path("eval-runs") / plan.golden.name
-    stored = options.baseline(baseline, set_path)
+    whole = limit is None and split is None and not models
+    stored = options.baseline(baseline, set_path) if whole or baseline else None
     chosen = options.ragas_metrics(metrics)
     click.echo(f"{mapped}; {len(plan.golden.corpus)} documents, {len(plan.golden.questions)} questions", err=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job stops its workers like Ctrl-C
     progress = Progress()
     progress.start(total_questions(plan))
     try:

@@ -41,6 +41,14 @@ REAL = (
     "{cheap} (cheap tier) and {strong} (strong tier) answered, through the frameworks' own classes. Dollars are the usage "
     "that the provider reported at list prices ({prices}). A model's answers differ from run to run."
 )
+CONDENSED = (
+    "In conversations every question is asked in its standalone wording, as after a condensing step. The LangChain chain "
+    "puts the earlier turns into the prompt too; a LlamaIndex query engine takes the question alone."
+)
+HELD_OUT = (
+    "Readers and selection were fitted on the dev split. On the test split alone, {pipeline} minus naive ({framework}, "
+    "tiered reader): {figures}."
+)
 REMEMBERED = (
     "Latencies are those of this machine, with the vectors of documents and questions at hand: embedding a new question "
     "comes on top."
@@ -113,7 +121,7 @@ def evaluate(
             if unit.pipeline != "naive" and (naive := replace(unit, pipeline="naive")) in rows
         ),
         inflation=Inflation(tokens=0.0),
-        notes=_notes(plan),
+        notes=(*_notes(plan), *_held_out(plan, rows)),
     )
     result = replace(result, inflation=_inflation(result, baseline, folder))
     return replace(
@@ -138,9 +146,8 @@ def write(result: Result, folder: Path) -> tuple[Path, Path]:
     try:
         json_path.write_text(result.to_json(), encoding="utf-8")
         html_path.write_text(render(result), encoding="utf-8")
-        entry = EarlierRun(run=result.fingerprint[:8], created=result.timing.created, tokens=result.inflation.tokens)
-        with _history_file(folder).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(entry)) + "\n")
+        if result.inflation.tokens:
+            _remember(result, folder)
         finish(folder)
     except OSError as error:
         raise ConfigurationError(
@@ -171,7 +178,7 @@ def _notes(plan: Plan) -> tuple[str, ...]:
     settings = plan.settings
     if settings.real_models:
         models = {"cheap": settings.cheap_model, "strong": settings.strong_model}
-        return (REAL.format(**models, prices=default_book().snapshot), REMEMBERED)
+        return (REAL.format(**models, prices=default_book().snapshot), REMEMBERED, CONDENSED)
     return (
         SIMULATED.format(strong=settings.strong_model, cheap=settings.cheap_model),
         PROJECTED.format(
@@ -180,7 +187,28 @@ def _notes(plan: Plan) -> tuple[str, ...]:
             pace=settings.seconds_between_questions,
         ),
         REMEMBERED,
+        CONDENSED,
     )
+
+
+def _held_out(plan: Plan, rows: Mapping[Unit, Sequence[Scored]]) -> tuple[str, ...]:
+    """Say what the test split alone shows, where the set has one and it is not all there is."""
+    test = {question.id for question in plan.golden.questions if question.split == "test"}
+    place = {"framework": plan.frameworks[0], "phase": "first", "reader": "tiered"}
+    ours, naive = (
+        next((unit for unit in rows if vars(unit) == place | {"pipeline": name}), None) for name in ("all", "naive")
+    )
+    if ours is None or naive is None or not 0 < len(test) < len(plan.golden.questions):
+        return ()
+    held_out = [[row for row in rows[unit] if row.id in test] for unit in (ours, naive)]
+    found = compare(ours, *held_out, seed=plan.seed)
+    gaps = [
+        f"{name} {gap.value:+.3f} (one-sided 95% lower bound {gap.lower_bound:+.3f})"
+        for name in ("span_recall", "token_f1")
+        if (gap := found.differences.get(name)) is not None
+    ]
+    saved = [f"{name} saved {share.value:.1%}" for name in ("context", "usd") if (share := found.reductions.get(name))]
+    return (HELD_OUT.format(pipeline="all", framework=ours.framework, figures=", ".join((*gaps, *saved))),)
 
 
 def _ragas(
@@ -215,16 +243,23 @@ def _inflation(result: Result, baseline: Baseline | None, folder: Path) -> Infla
         tokens=context.value if context else 0.0,
         baseline_tokens=baseline.tokens if baseline and context else None,
         source=baseline.source if baseline else "",
-        history=tuple(_history(folder)),
+        history=tuple(_history(result, folder)),
     )
 
 
-def _history_file(folder: Path) -> Path:
-    return folder / "history.jsonl"
+def _remember(result: Result, folder: Path) -> None:
+    """Add a run to the history of runs over the same questions."""
+    entry = EarlierRun(run=result.fingerprint[:8], created=result.timing.created, tokens=result.inflation.tokens)
+    with _history_file(result, folder).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(entry)) + "\n")
 
 
-def _history(folder: Path) -> list[EarlierRun]:
-    path = _history_file(folder)
+def _history_file(result: Result, folder: Path) -> Path:
+    return folder / f"history-{result.golden.fingerprint}.jsonl"
+
+
+def _history(result: Result, folder: Path) -> list[EarlierRun]:
+    path = _history_file(result, folder)
     if not path.exists():
         return []
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from costkit.errors import ConfigurationError
@@ -86,8 +86,12 @@ def _quality(judged: Iterable[Comparison], metric: str, limits: Limits) -> GateO
     return _outcome("quality", metric, bounds[worst], limit, text, passed=bounds[worst] > limit)
 
 
-def _saving(judged: Iterable[Comparison], key: str, measure: str, limit: float, pipeline: str) -> GateOutcome:
+def _saving(judged: Sequence[Comparison], key: str, measure: str, limit: float, pipeline: str) -> GateOutcome:
     saved = {_place(one): one.reductions[key].value for one in judged if key in one.reductions}
+    lacking = [_place(one) for one in judged if key not in one.reductions]
+    if lacking:
+        text = f"{measure}: {lacking[0]} has no figure, a model may be unpriced; give it a price."
+        return _outcome("cost", measure, None, limit, text, passed=False)
     if not saved:
         return _unjudged("cost", measure, limit, pipeline)
     worst = min(saved, key=lambda place: saved[place])

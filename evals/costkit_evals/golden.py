@@ -143,21 +143,28 @@ class GoldenSet:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def head(self, limit: int) -> GoldenSet:
-        """Return the set with its first ``limit`` questions; the corpus stays whole."""
-        questions = self.questions[:limit]
+        """Return the set with its first ``limit`` questions, and what belongs to them."""
+        return self._with(self.questions[:limit])
+
+    def only_split(self, split: str) -> GoldenSet:
+        """Return the set with the questions of one split, and what belongs to them."""
+        return self._with(tuple(question for question in self.questions if question.split == split))
+
+    def _with(self, questions: tuple[Question, ...]) -> GoldenSet:
+        """Return the set with some of its questions; the corpus stays whole.
+
+        Near misses and conversations stay where all their documents are documents of these questions.
+        """
         kept = {question.id for question in questions}
+        known = {doc_id for question in questions for doc_id in question.gold_ids}
         return replace(
             self,
             questions=questions,
             paraphrases=tuple(one for one in self.paraphrases if one.question_id in kept),
-        )
-
-    def only_split(self, split: str) -> GoldenSet:
-        """Return the set with the questions of one split, and the paraphrases that belong to them."""
-        questions = tuple(question for question in self.questions if question.split == split)
-        kept = {question.id for question in questions}
-        return replace(
-            self, questions=questions, paraphrases=tuple(one for one in self.paraphrases if one.question_id in kept)
+            near_misses=tuple(one for one in self.near_misses if {*one.docs_a, *one.docs_b} <= known),
+            conversations=tuple(
+                one for one in self.conversations if {doc_id for turn in one.turns for doc_id in turn.gold_ids} <= known
+            ),
         )
 
 

@@ -45,7 +45,11 @@ def plan(
             the API key for real models is missing.
         DataError: The golden set is bad.
     """
-    names = _words(pipelines) if pipelines else list(PIPELINES)
+    names = list(PIPELINES) if pipelines is None else _words(pipelines)
+    if not names or not _words(frameworks):
+        raise ConfigurationError(
+            f"--pipelines and --frameworks name at least one each, got {pipelines!r}, {frameworks!r}"
+        )
     named(names)
     loaded, how = load_any(golden, mapping=dict(_pair(one) for one in mapping), corpus=corpus)
     if split is not None:
@@ -97,6 +101,8 @@ def _settings(models: Sequence[str]) -> Settings:
         raise ConfigurationError(f"--model calls the provider and needs {API_KEY} in the environment; it is not set")
     from costkit.prices import default_book
 
+    if len(set(models)) != 2:
+        raise ConfigurationError(f"--model is given twice, the cheap and the strong one, got {list(models)!r}")
     unknown = next((model for model in models if default_book().rates(model) is None), None)
     if unknown is not None:
         raise ConfigurationError(f"unknown model {unknown!r}: no price is known for it; check its id")

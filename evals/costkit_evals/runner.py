@@ -20,7 +20,11 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import get_args
 
+from costkit import __version__
+from costkit.embed import default_embedder
 from costkit.errors import ConfigurationError, DataError
+from costkit.prices import default_book
+from costkit.tokens import default_counter
 from costkit_evals.golden import GoldenSet
 from costkit_evals.pipelines import PIPELINES, Pipeline, Settings
 from costkit_evals.result import Framework, Phase, ReaderName
@@ -66,7 +70,15 @@ class Plan:
     @property
     def key(self) -> str:
         """Equal for runs that compute the same rows."""
-        parts = {"settings": asdict(self.settings), "golden": self.golden.fingerprint, "seed": self.seed}
+        parts = {
+            "costkit": __version__,
+            "embedder": default_embedder().name,
+            "golden": self.golden.fingerprint,
+            "prices": default_book().snapshot,
+            "seed": self.seed,
+            "settings": asdict(self.settings),
+            "token_counter": default_counter().name,
+        }
         return json.dumps(parts, sort_keys=True)
 
 
@@ -141,8 +153,9 @@ def _claim(plan: Plan, folder: Path) -> Path:
     rows = folder / "rows"
     key = folder / "plan.json"
     try:
-        if not key.exists() or key.read_text(encoding="utf-8") != plan.key:
-            shutil.rmtree(rows, ignore_errors=True)
+        same_plan = key.exists() and key.read_text(encoding="utf-8") == plan.key
+        if rows.exists() and not same_plan:
+            shutil.rmtree(rows)
         rows.mkdir(parents=True, exist_ok=True)
         key.write_text(plan.key, encoding="utf-8")
     except OSError as error:

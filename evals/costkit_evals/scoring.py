@@ -78,7 +78,7 @@ class Scorer:
     def __init__(self, *, texts: Mapping[str, str], embedder: Embedder, settings: Settings, book: PriceBook) -> None:
         self._texts = texts
         self._embedder = embedder
-        self._tiers = {settings.cheap_model: "cheap", settings.strong_model: "strong"}
+        self._settings = settings
         self._book = book
 
     def score(self, asking: Asking, asked: Asked, *, earlier: Mapping[str, Asking]) -> Scored:
@@ -93,7 +93,8 @@ class Scorer:
         quality = self._quality(asking, asked)
         matched = earlier.get(asked.matched_question or "")
         contained = quality["containment"]
-        right = (contained or 0.0) >= SUCCESS_CONTAINMENT if question.answerable else asked.answer == DONT_KNOW
+        answered = (contained or 0.0) >= SUCCESS_CONTAINMENT
+        right = answered if question.answerable else _abstained(asked.answer)
         return Scored(
             id=question.id,
             cluster=asking.cluster,
@@ -108,16 +109,18 @@ class Scorer:
             context=tuple((piece.doc_id, piece.start, piece.end) for piece in asked.trace.context),
             quality=quality | {"success": float(right)},
             tokens=_tokens(asked),
-            nano_usd=self._cost(asked.trace.replies),
+            nano_usd=self._cost(asked),
             seconds=asked.trace.seconds | {"total": asked.seconds},
         )
 
     def _tier(self, replies: Sequence[Reply]) -> str:
-        return self._tiers.get(replies[-1].model, replies[-1].model) if replies else "strong"
+        """Return the tier that answered; a provider may name the dated snapshot of the model it was asked for."""
+        cheap = self._settings.cheap_model
+        return "cheap" if replies and replies[-1].model.startswith(cheap) else "strong"
 
     def _quality(self, asking: Asking, asked: Asked) -> dict[str, float | None]:
         question, answer = asking.question, asked.answer
-        abstained = answer.startswith(DONT_KNOW)
+        abstained = _abstained(answer)
         given = "" if abstained else answer
         quality = {
             "token_f1": metrics.token_f1(given, question.answers),
@@ -147,9 +150,12 @@ class Scorer:
         vectors = self._embedder.embed([answer, *references])
         return float(max(vectors[1:] @ vectors[0]))
 
-    def _cost(self, replies: Sequence[Reply]) -> dict[str, int] | None:
+    def _cost(self, asked: Asked) -> dict[str, int] | None:
+        """Return the cost by segment; a fresh answer that nobody billed is unpriced, never free."""
+        if not asked.hit and not asked.trace.replies:
+            return None
         total = dict.fromkeys(SEGMENTS, 0)
-        for reply in replies:
+        for reply in asked.trace.replies:
             priced = self._book.price(reply.model, reply.usage)
             if priced.cost_nano_usd is None:
                 return None
@@ -158,33 +164,54 @@ class Scorer:
         return total
 
 
+def _abstained(answer: str) -> bool:
+    return answer.startswith(DONT_KNOW)
+
+
 def _by_segment(reply: Reply, by_kind: Mapping[str, int]) -> dict[str, int]:
     """Split a request's cost over its segments.
 
-    The uncached price is shared out by tokens. Rounding is settled on the context, so that the parts always sum to the
-    bill.
+    Cached tokens share the cached price, the others the uncached price. Rounding is settled on the context, so that
+    the parts always sum to the bill.
     """
-    tokens = _segment_tokens(reply)
-    uncached = {name: tokens[name] for name in ("system_uncached", "history", "question", "context")}
-    whole = sum(uncached.values()) or 1
-    cost = {name: by_kind["uncached_input"] * count // whole for name, count in uncached.items()}
-    cost["context"] += by_kind["uncached_input"] - sum(cost.values())
-    cached = by_kind["cache_read"] + by_kind["cache_write_5m"] + by_kind["cache_write_1h"]
-    return cost | {"system_cached": cached, "output": by_kind["output"]}
+    cached, uncached = _cached_split(reply)
+    cost = {"system_cached": 0, "output": by_kind["output"]}
+    for tokens, price in (
+        (cached, by_kind["cache_read"] + by_kind["cache_write_5m"] + by_kind["cache_write_1h"]),
+        (uncached, by_kind["uncached_input"]),
+    ):
+        whole = sum(tokens.values()) or 1
+        shares = {name: price * count // whole for name, count in tokens.items()}
+        shares["context"] = shares.get("context", 0) + price - sum(shares.values())
+        for name, share in shares.items():
+            cost[name] = cost.get(name, 0) + share
+    return cost
 
 
 def _segment_tokens(reply: Reply) -> dict[str, int]:
-    """Return a request's tokens by segment; cached tokens are a prefix of the prompt, which begins with the system."""
-    segments = reply.segments
-    cached = reply.usage.cache_read_tokens + reply.usage.cache_write_tokens
-    return {
-        "system_cached": cached,
-        "system_uncached": max(segments.system - cached, 0),
-        "context": segments.context,
-        "history": segments.history,
-        "question": segments.question,
-        "output": reply.usage.output_tokens,
-    }
+    """Return a request's tokens by segment; they sum to its input and output."""
+    cached, uncached = _cached_split(reply)
+    both = {name: cached.get(name, 0) + uncached.get(name, 0) for name in cached | uncached}
+    return both | {"output": reply.usage.output_tokens}
+
+
+def _cached_split(reply: Reply) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the cached and the uncached input tokens by segment.
+
+    Cached tokens are a prefix of the prompt, so they are taken from its segments in order: system, history, context,
+    question. Counts of the parts are scaled to what was billed.
+    """
+    parts = reply.segments.scaled_to(reply.usage.input_tokens)
+    left = reply.usage.cache_read_tokens + reply.usage.cache_write_tokens
+    cached: dict[str, int] = {}
+    uncached: dict[str, int] = {}
+    for name in ("system", "history", "context", "question"):
+        tokens = getattr(parts, name)
+        taken = min(left, tokens)
+        left -= taken
+        cached["system_cached" if name == "system" else name] = taken
+        uncached["system_uncached" if name == "system" else name] = tokens - taken
+    return cached, uncached
 
 
 def _tokens(asked: Asked) -> dict[str, int]:

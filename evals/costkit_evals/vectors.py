@@ -52,7 +52,9 @@ class StoredEmbedder:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         keys = np.frombuffer(b"".join(self._known), dtype="V16")
         rows = np.stack(list(self._known.values())) if self._known else np.empty((0, self.dimensions), np.float32)
-        np.savez(self._path, embedder=np.array(self.name), keys=keys, rows=rows)
+        part = self._path.with_suffix(".part.npz")  # a cut run must not leave half a file behind
+        np.savez(part, embedder=np.array(self.name), keys=keys, rows=rows)
+        part.replace(self._path)
 
 
 def _read(path: Path, embedder: Embedder) -> dict[bytes, Vectors]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from costkit.embed import default_embedder
 from costkit.prices import default_book
 from costkit.scope import Scope, use
 from costkit_evals.chunks import ChunkIndex, cut
-from costkit_evals.pipelines import PIPELINES, Bench, Chain, Pipeline, Trace
+from costkit_evals.pipelines import PIPELINES, Asked, Bench, Chain, Pipeline, Trace
 from costkit_evals.provider import SimulatedProvider
 from costkit_evals.readers import Passage, Prompted, Reader, strong_reader, weak_reader
 from costkit_evals.result import Framework, Phase, ReaderName
@@ -26,6 +27,8 @@ __all__ = ["Workbench"]
 
 # How often progress is told, in questions.
 TELL_EVERY = 20
+
+_log = logging.getLogger("costkit.evals")
 
 
 class Workbench:
@@ -96,14 +99,24 @@ class Workbench:
         for number, asking in enumerate(askings, 1):
             if asking.conversation != conversation:
                 conversation, history = asking.conversation, []
-            asked = chain.ask(asking.question.question, tuple(history))
-            scored.append(self._scorer.score(asking, asked, earlier=earlier))
-            earlier[asking.question.question] = asking
-            if conversation is not None:
-                history.append((asking.question.question, asked.answer))
+            asked = _attempt(chain, asking, history)
+            if asked is not None:
+                scored.append(self._scorer.score(asking, asked, earlier=earlier))
+                earlier[asking.question.question] = asking
+                if conversation is not None:
+                    history.append((asking.question.question, asked.answer))
             if number % TELL_EVERY == 0 or number == len(askings):
                 on_done(number % TELL_EVERY or TELL_EVERY)
         return scored
+
+
+def _attempt(chain: Chain, asking: Asking, history: Sequence[tuple[str, str]]) -> Asked | None:
+    """Ask one question; one that fails is left unscored, which the coverage gate sees, and the run goes on."""
+    try:
+        return chain.ask(asking.question.question, tuple(history))
+    except Exception as error:  # noqa: BLE001  a provider or framework may raise anything
+        _log.warning("question %s is not scored: %r", asking.question.id, error)
+        return None
 
 
 def _build(framework: Framework, pipeline: Pipeline, bench: Bench) -> Chain:

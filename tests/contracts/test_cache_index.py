@@ -139,6 +139,14 @@ def test_a_second_process_on_the_folder_gets_an_error_that_names_url(tmp_path: P
     index.close()
 
 
+def test_vectors_of_another_length_are_refused_while_the_folder_is_open_too(tmp_path: Path) -> None:
+    index = _edge(tmp_path)
+
+    with pytest.raises(StoreError, match="vector size"):
+        EdgeIndex.open(tmp_path / "edge", dimensions=DIMENSIONS + 1)
+    index.close()
+
+
 def test_vectors_of_another_length_are_refused(tmp_path: Path) -> None:
     _edge(tmp_path).close()
 

@@ -83,11 +83,37 @@ def test_a_far_question_misses_and_the_reason_gives_the_score(cache: ResponseCac
     assert "below 0.92" in found.reason
 
 
-@pytest.mark.parametrize("scope", [Scope(tenant="other"), Scope()])
+@pytest.mark.parametrize("scope", [Scope(tenant="other"), Scope(tenant="private"), Scope()])
 def test_no_answer_crosses_a_tenant(cache: ResponseCache, scope: Scope) -> None:
     answer(cache, "how long is the warranty", "Two years.")
 
     assert not cache.lookup("how long is the warranty", scope=scope).hit
+
+
+@pytest.mark.parametrize("name", ["private", "None", "null"])
+def test_no_tenant_can_be_named_like_the_private_one(cache: ResponseCache, name: str) -> None:
+    answer(cache, "how long is the warranty", "Two years.", scope=Scope())
+
+    assert not cache.lookup("how long is the warranty", scope=Scope(tenant=name)).hit
+    assert cache.invalidate("warranty", tenant=name) == 0
+
+
+def test_an_exact_look_up_compares_word_for_word(cache: ResponseCache) -> None:
+    ticket = cache.lookup("Write Hello", scope=ACME, exact_only=True).ticket
+    cache.store(ticket, "Hello")
+
+    assert cache.lookup("Write Hello", scope=ACME, exact_only=True).hit
+    assert not cache.lookup("write hello", scope=ACME, exact_only=True).hit
+
+
+def test_closing_twice_leaves_other_caches_alone(
+    cache: ResponseCache, tmp_path: Path, clock: FixedClock, recorder: ListRecorder
+) -> None:
+    other = make(tmp_path, clock, recorder)
+    other.close()
+    other.close()
+
+    assert cache.lookup("how long is the warranty", scope=ACME).kind == "miss"
 
 
 def test_other_input_is_identity(cache: ResponseCache) -> None:
@@ -266,7 +292,7 @@ def test_tenant_and_version_never_run_into_each_other(tenant: str, version: str)
     assert (one.key == other.key) == (version == "")
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, {1, 2}, object()])
+@pytest.mark.parametrize("value", [math.nan, math.inf, {1, 2}, object(), {1: "x"}, [{None: "x"}]])
 def test_an_input_without_a_json_form_has_no_identity(value: object) -> None:
     with pytest.raises(ConfigurationError, match="JSON"):
         _ = Identity(tenant="t", version="v", embedder="e", inputs={"x": value}).key

@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from costkit.cli import main
 from costkit.embed import Embedder
+from costkit.errors import ConfigurationError
 from costkit.testing import MessagesServer
+from costkit_evals import options
 from costkit_evals.result import Result
 
 TOPICS = ("leave", "travel", "laptops", "badges", "canteen", "parking", "training", "visitors", "printing", "lockers")
@@ -292,3 +294,54 @@ def test_real_models_are_called_through_the_frameworks_own_classes(
         assert row.tokens["prompt"].value > row.tokens["context"].value > 0
         assert row.usd_per_question is not None
         assert row.usd_per_question.value > 0
+
+
+def test_a_failing_question_is_unscored_and_the_coverage_gate_sees_it(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider refuses every question about travel; the rest of the run goes on."""
+
+    def answer(request: Mapping[str, object]) -> str:
+        if "allowance for travel?" in json.dumps(request["messages"]).rpartition("Question:")[2]:
+            raise ConfigurationError("refused")
+        return "10 euros"
+
+    with MessagesServer(answer) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "test")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        models = ("--model", "claude-haiku-4-5", "--model", "claude-opus-4-5")
+        limits = ("--limit", 3, "--pipelines", "naive", "--frameworks", "langchain", "--metrics", "none")
+        done = run("--golden", tiny, "--out", tmp_path / "run", *models, *limits)
+
+    row = result_of(tmp_path / "run").row(framework="langchain", phase="first", pipeline="naive", reader="tiered")
+    assert row is not None
+    assert (row.asked, row.n) == (3, 2)
+    assert done.returncode == 12, done.stderr
+    assert "q2 is not scored" in done.stderr
+
+
+def test_a_cancelled_run_leaves_no_worker_behind(tiny: Path, tmp_path: Path, minilm: Embedder) -> None:
+    folder = tmp_path / "cut"
+    process = subprocess.Popen(
+        command("--golden", tiny, "--out", folder, "--no-gate"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: any((folder / "rows").glob("*.jsonl")), process)
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    with pytest.raises(ProcessLookupError):  # nobody is left in the run's process group
+        os.killpg(process.pid, 0)
+
+
+def test_every_token_of_a_prompt_belongs_to_one_segment(finished: Path) -> None:
+    for row in result_of(finished).rows:
+        total = row.tokens["prompt"].value + row.tokens["output"].value
+        assert sum(row.tokens_by_segment.values()) == pytest.approx(total)
+
+
+def test_the_handbook_has_a_baseline_to_be_held_against() -> None:
+    assert options.baseline(None, options.handbook()) is not None

@@ -35,9 +35,10 @@ class EdgeIndex:
     (a search in it hangs), so the handle is dead after a fork.
     """
 
-    def __init__(self, shard: EdgeShard, path: Path) -> None:
+    def __init__(self, shard: EdgeShard, path: Path, dimensions: int) -> None:
         self._shard: EdgeShard | None = shard
         self._path = path
+        self._dimensions = dimensions
         self._users = 1
 
     @classmethod
@@ -56,9 +57,14 @@ class EdgeIndex:
         with _open_lock:
             shared = _open.get(folder)
             if shared is not None:
+                if shared._dimensions != dimensions:
+                    raise StoreError(
+                        f"the cache in {str(folder)!r} is open with vectors of {shared._dimensions} dimensions, not "
+                        f"{dimensions} (vector size); give each embedder a folder of its own"
+                    )
                 shared._users += 1
                 return shared
-            index = cls(_open_shard(folder, dimensions), folder)
+            index = cls(_open_shard(folder, dimensions), folder, dimensions)
             _open[folder] = index
             return index
 

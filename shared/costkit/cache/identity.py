@@ -25,14 +25,27 @@ def canonical_json(value: object) -> str:
     """Return ``value`` as JSON with sorted keys and no spaces, so that equal values give equal text.
 
     Raises:
-        ConfigurationError: ``value`` holds something that JSON has no form for (also NaN and infinities).
+        ConfigurationError: ``value`` holds something that JSON has no form for (also NaN, infinities, and keys that are
+            no strings, which JSON would write like the strings they resemble).
     """
+    _check_keys(value)
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
             f"a part of the cache identity cannot be written as JSON ({error}); pass plain strings, numbers, lists and dicts"
         ) from None
+
+
+def _check_keys(value: object) -> None:
+    if isinstance(value, Mapping):
+        wrong = [key for key in value if not isinstance(key, str)]
+        if wrong:
+            raise ConfigurationError(f"a part of the cache identity has the key {wrong[0]!r}; JSON keys are strings")
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_keys(item)
 
 
 @dataclass(frozen=True, kw_only=True)

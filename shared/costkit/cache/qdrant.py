@@ -33,7 +33,7 @@ class QdrantIndex:
         self._collection = collection
         with _translated(collection):
             if not client.collection_exists(collection):
-                _create(client, collection, dimensions)
+                _create_once(client, collection, dimensions)
             size = client.get_collection(collection).config.params.vectors.size  # type: ignore[union-attr]
         if size != dimensions:
             raise StoreError(
@@ -95,6 +95,15 @@ class QdrantIndex:
         """Close the client."""
         with _translated(self._collection):
             self._client.close()
+
+
+def _create_once(client: QdrantClient, collection: str, dimensions: int) -> None:
+    """Create the collection, unless another worker that starts at the same time was faster."""
+    try:
+        _create(client, collection, dimensions)
+    except Exception:
+        if not client.collection_exists(collection):
+            raise
 
 
 def _create(client: QdrantClient, collection: str, dimensions: int) -> None:

@@ -23,8 +23,9 @@ from costkit.text import normalise_question
 
 __all__ = ["ResponseCache"]
 
-PRIVATE_TENANT = "private"
-SCHEMA = 1
+# No Scope can name it: a scope's tenant is never empty.
+PRIVATE_TENANT = ""
+SCHEMA = 2
 NEIGHBOURS = 5
 DEFAULT_TTL_SECONDS = 24 * 3600.0
 
@@ -82,6 +83,7 @@ class ResponseCache:
         self._recorder = recorder if recorder is not None else default_recorder()
         self._clock = clock
         self._told: set[str] = set()
+        self._closed = False
 
     def lookup(
         self,
@@ -222,7 +224,7 @@ class ResponseCache:
         Raises:
             StoreError: The store could not be written, so old answers may still be served.
         """
-        tenant = tenant or (current() or Scope()).tenant or PRIVATE_TENANT
+        tenant = Scope(tenant=tenant).tenant or (current() or Scope()).tenant or PRIVATE_TENANT
         point_id = document_point_id(tenant, document_id)
         # The switch is this one atomic write, checked at every hit; the deletion after it only cleans up.
         payload = {"kind": "document", "schema": SCHEMA, "document_id": document_id, "invalidated_at": self._clock()}
@@ -234,8 +236,10 @@ class ResponseCache:
         return await asyncio.to_thread(self.invalidate, document_id, tenant=tenant)
 
     def close(self) -> None:
-        """Flush and release the store."""
-        self._index.close()
+        """Flush and release the store; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._index.close()
 
     def _decide(
         self, question: str, inputs: Mapping[str, object], scope: Scope, run_id: str | None, *, exact_only: bool
@@ -272,7 +276,7 @@ class ResponseCache:
         )
 
     def _exact(self, ticket: Ticket) -> Lookup | None:
-        entry_id = ticket.identity.entry_id(normalise_question(ticket.question))
+        entry_id = _entry_id(ticket)
         payload = self._index.retrieve([entry_id]).get(entry_id)
         if payload is None or self._unusable(payload):
             return None
@@ -328,7 +332,7 @@ class ResponseCache:
             _log.info("an answer was not cached: a document it rests on was invalidated while it was made")
             return None
         now = self._clock()
-        entry_id = ticket.identity.entry_id(normalise_question(ticket.question))
+        entry_id = _entry_id(ticket)
         payload: dict[str, object] = {
             "kind": "entry",
             "schema": SCHEMA,
@@ -376,6 +380,13 @@ class ResponseCache:
         if message not in self._told:
             self._told.add(message)
             _log.warning(message)
+
+
+def _entry_id(ticket: Ticket) -> str:
+    """Return the id of a question's own entry; a prompt kept word for word never shares one with a question."""
+    if ticket.exact_only:
+        return ticket.identity.entry_id(f"verbatim\n{ticket.question}")
+    return ticket.identity.entry_id(f"question\n{normalise_question(ticket.question)}")
 
 
 def _open_index(embedder: Embedder, *, url: str | None, path: Path | str | None) -> CacheIndex:

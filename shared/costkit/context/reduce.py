@@ -165,7 +165,7 @@ class ContextReducer:
 
     def _relevance(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[float]:
         scores = self._reranker.score(question, [unit.view for unit in units])
-        document_scores = self._reranker.score(question, [document.text for document in documents])
+        document_scores = self._reranker.score(question, [_titled(document) for document in documents])
         if len(scores) != len(units) or len(document_scores) != len(documents):
             raise ValueError(f"{self._reranker.name} gave {len(scores)} scores for {len(units)} texts")
         if not all(map(math.isfinite, (*scores, *document_scores))):
@@ -240,6 +240,11 @@ class _Cut:
     decision: Decision
     reason: str
     dropped: tuple[Dropped, ...] = ()
+
+
+def _titled(document: Document) -> str:
+    """Return a document as indexes commonly embed it, so that its vector may be at hand already."""
+    return f"{document.title}\n{document.text}" if document.title else document.text
 
 
 def _distinct(question: str, documents: Sequence[Document]) -> list[Document]:
