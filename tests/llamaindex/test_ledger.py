@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 
 from costkit import Scope
 from costkit.cache import ResponseCache
+from costkit.ledger import Ledger
 from costkit.ledger.usage import Usage
 from costkit.scope import use
 from costkit.testing import ListRecorder
@@ -103,6 +105,18 @@ def test_an_abandoned_stream_is_booked_as_failed(llm: Any, recorder: ListRecorde
     stream.close()
 
     assert [event.status for event in recorder.events] == ["failed"]
+
+
+def test_handlers_added_twice_book_each_call_once(llm: Any, tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    for _ in range(2):
+        get_dispatcher().add_event_handler(CostkitEventHandler(recorder=ledger))
+
+    llm.complete("hello")
+    list(llm.stream_chat(MESSAGES))
+
+    assert [event.usage for event in ledger.events()] == [PAID, PAID]
+    ledger.close()
 
 
 def test_the_scope_is_the_one_of_the_call_even_for_streams(llm: Any, recorder: ListRecorder) -> None:

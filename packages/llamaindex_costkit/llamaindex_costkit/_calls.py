@@ -54,6 +54,7 @@ class Call:
     """One finished or failed call to a model.
 
     Attributes:
+        id: The same for every watcher of the call, and for no other call.
         model: Model id as the provider names it, or None.
         usage: Tokens as billed; None where the provider did not say.
         status: ``failed`` for a call that raised or was abandoned.
@@ -66,6 +67,7 @@ class Call:
         meter: The meter that was running when the call began.
     """
 
+    id: str
     model: str | None
     usage: Usage | None
     status: Status = "ok"
@@ -148,6 +150,7 @@ def run_id() -> str | None:
 class _Open:
     """A call under way, and whether a call inside it was counted already."""
 
+    id: str
     model: str | None
     parent: str | None
     scope: Scope
@@ -173,7 +176,7 @@ class CallWatcher:
             return None
         with self._lock:
             if isinstance(event, (LLMChatStartEvent, LLMCompletionStartEvent)):
-                self._start(event.span_id, event.model_dict)
+                self._start(event, event.span_id)
             elif isinstance(event, (LLMChatInProgressEvent, LLMCompletionInProgressEvent)):
                 if event.span_id in self._open:
                     self._open[event.span_id].latest = event.response
@@ -185,10 +188,11 @@ class CallWatcher:
                 return self._end(event.span_id, None, None, event.err_str or "the call failed")
         return None
 
-    def _start(self, span_id: str, model_dict: Mapping[str, object]) -> None:
+    def _start(self, event: LLMChatStartEvent | LLMCompletionStartEvent, span_id: str) -> None:
         _install(_SPANS)
-        name = model_dict.get("model_name")
+        name = event.model_dict.get("model_name")
         self._open[span_id] = _Open(
+            id=event.id_,  # not the span's: a model without a span of its own reports all its calls in its caller's
             model=name if isinstance(name, str) and name != "unknown" else None,
             parent=next((above for above in _SPANS.above(span_id) if above in self._open), None),
             scope=current() or Scope(),
@@ -214,6 +218,7 @@ class CallWatcher:
             return None
         last = response if response is not None else call.latest
         return Call(
+            id=call.id,
             model=model_of(last) or call.model,
             usage=usage_of(last),
             status="failed" if failure else "ok",

@@ -66,5 +66,6 @@ def _event(call: Call) -> Event:
         seconds=call.seconds,
         status=call.status,
         run_id=call.run_id,
+        id=f"model-{call.id}",
         details={"unfinished": call.unfinished},
     )
