@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from costkit import Scope
 from costkit.cache import ResponseCache
 from costkit.ledger import Ledger
 from costkit.ledger.usage import Usage
+from costkit.prices import PriceBook, Rates
 from costkit.scope import use
 from costkit.testing import ListRecorder
 from llamaindex_costkit import CostkitEventHandler, CostkitQueryEngine
@@ -105,6 +107,36 @@ def test_an_abandoned_stream_is_booked_as_failed(llm: Any, recorder: ListRecorde
     stream.close()
 
     assert [event.status for event in recorder.events] == ["failed"]
+
+
+async def test_an_http_error_answer_costs_nothing(make_llm: Any, recorder: ListRecorder) -> None:
+    class RefusedError(Exception):
+        status_code = 529
+
+    class Busy(make_llm):  # type: ignore[misc]
+        def _answer(self, messages: Any, tools: Any) -> Any:
+            raise RefusedError
+
+    with pytest.raises(RefusedError):
+        Busy().complete("hello")
+    with pytest.raises(RefusedError):
+        await Busy().achat(MESSAGES)
+    with pytest.raises(RefusedError):
+        list(Busy().stream_chat(MESSAGES))
+
+    assert [(event.status, event.cost_nano_usd) for event in recorder.events] == [("failed", 0)] * 3
+
+
+def test_a_book_of_your_own_prices_calls(llm: Any, recorder: ListRecorder) -> None:
+    rates = Rates(input_usd_per_mtok=Decimal(2), output_usd_per_mtok=Decimal(0))
+    get_dispatcher().event_handlers.clear()
+    get_dispatcher().add_event_handler(
+        CostkitEventHandler(recorder=recorder, book=PriceBook(overrides={"claude-haiku-4-5": rates}))
+    )
+
+    llm.chat(MESSAGES)
+
+    assert recorder.events[0].cost_nano_usd == PriceBook(overrides={"m": rates}).price("m", PAID).cost_nano_usd
 
 
 def test_handlers_added_twice_book_each_call_once(llm: Any, tmp_path: Path) -> None:

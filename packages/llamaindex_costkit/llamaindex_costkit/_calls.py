@@ -8,6 +8,7 @@ is innermost, and a response object that passes through a lazily started outer s
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 import time
 from collections import OrderedDict, deque
@@ -36,7 +37,7 @@ from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from pydantic import PrivateAttr
 
 from costkit.ledger.usage import Status, Usage
-from costkit.prices import default_book
+from costkit.prices import PriceBook, default_book
 from costkit.scope import Scope, current
 
 LLMResponse = ChatResponse | CompletionResponse
@@ -65,6 +66,7 @@ class Call:
         mark: The decision of a costkit part that led to the call.
         unfinished: The model was cut short or declined.
         meter: The meter that was running when the call began.
+        refused: The provider gave an HTTP error for an answer, which it does not bill.
     """
 
     id: str
@@ -78,13 +80,16 @@ class Call:
     mark: Mapping[str, object] = field(default_factory=dict)
     unfinished: bool = False
     meter: Meter | None = None
+    refused: bool = False
 
-    @property
-    def cost_nano_usd(self) -> int | None:
-        """Cost in billionths of a US dollar; None is unpriced."""
+    def price(self, book: PriceBook) -> tuple[int | None, str]:
+        """Return the cost in billionths of a US dollar, None being unpriced, and the price snapshot it rests on."""
+        if self.usage is None and self.refused:
+            return 0, ""
         if self.model is None or self.usage is None:
-            return None
-        return default_book().price(self.model, self.usage).cost_nano_usd
+            return None, ""
+        price = book.price(self.model, self.usage)
+        return price.cost_nano_usd, price.snapshot
 
 
 class Meter:
@@ -105,7 +110,7 @@ class Meter:
 
     def add(self, call: Call) -> None:
         """Count one call. A call that was cut short or declined leaves the answer incomplete."""
-        cost = call.cost_nano_usd
+        cost, _ = call.price(default_book())
         with self._lock:
             self.usage += call.usage or Usage()
             self._costs.append(cost)
@@ -183,9 +188,12 @@ class CallWatcher:
             elif isinstance(event, (LLMChatEndEvent, LLMCompletionEndEvent)):
                 return self._end(event.span_id, event.response, None, "")
             elif isinstance(event, ExceptionEvent):
-                return self._end(event.span_id, None, event.exception, repr(event.exception))
+                refused = _is_refusal(event.exception)
+                return self._end(event.span_id, None, event.exception, repr(event.exception), refused=refused)
             elif isinstance(event, SpanDropEvent):
-                return self._end(event.span_id, None, None, event.err_str or "the call failed")
+                # The event holds the error's text alone, and is sent while the error is being handled.
+                refused = _is_refusal(sys.exception())
+                return self._end(event.span_id, None, None, event.err_str or "the call failed", refused=refused)
         return None
 
     def _start(self, event: LLMChatStartEvent | LLMCompletionStartEvent, span_id: str) -> None:
@@ -204,7 +212,13 @@ class CallWatcher:
             self._open.popitem(last=False)
 
     def _end(
-        self, span_id: str, response: LLMResponse | None, error: BaseException | None, failure: str
+        self,
+        span_id: str,
+        response: LLMResponse | None,
+        error: BaseException | None,
+        failure: str,
+        *,
+        refused: bool = False,
     ) -> Call | None:
         call = self._open.pop(span_id, None)
         if call is None:
@@ -229,7 +243,14 @@ class CallWatcher:
             mark=call.mark,
             unfinished=is_unfinished(last),
             meter=call.meter,
+            refused=refused,
         )
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """True for an error that stands for an HTTP error answer; one within a stream has the stream's own status."""
+    status = getattr(error, "status_code", None)
+    return isinstance(status, int) and status >= 400
 
 
 def usage_of(response: LLMResponse | None) -> Usage | None:

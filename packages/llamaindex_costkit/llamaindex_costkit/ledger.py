@@ -9,7 +9,7 @@ from llama_index.core.instrumentation.events import BaseEvent
 from pydantic import PrivateAttr
 
 from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
-from costkit.prices import default_book
+from costkit.prices import PriceBook, default_book
 from llamaindex_costkit._calls import Call, CallWatcher
 
 __all__ = ["CostkitEventHandler"]
@@ -21,18 +21,21 @@ class CostkitEventHandler(BaseEventHandler):
     Wrappers and ``CustomLLM`` emit events of their own around those of the model: a call is booked once per tree of
     spans. Cached tokens are read from ``response.raw["usage"]``; in a stream LlamaIndex's Anthropic class hands on
     the totals without the split of cache writes by lifetime, so these count as 5-minute ones. A call that failed or
-    was abandoned is booked as failed with the tokens known by then. The scope is the one in force when the call began.
+    was abandoned is booked as failed with the tokens known by then; an HTTP error answer costs nothing. The scope is the one in force when the call began.
 
     Args:
         recorder: Where events go. Default: the process-wide ledger, opened at the first call.
+        book: Prices. Default: ``costkit.prices.default_book()``.
     """
 
     _recorder: Recorder | None = PrivateAttr()
+    _book: PriceBook = PrivateAttr()
     _watcher: CallWatcher = PrivateAttr(default_factory=CallWatcher)
 
-    def __init__(self, *, recorder: Recorder | None = None) -> None:
+    def __init__(self, *, recorder: Recorder | None = None, book: PriceBook | None = None) -> None:
         super().__init__()
         self._recorder = recorder
+        self._book = book or default_book()
 
     @classmethod
     def class_name(cls) -> str:
@@ -46,11 +49,11 @@ class CostkitEventHandler(BaseEventHandler):
             return
         if self._recorder is None:
             self._recorder = default_recorder()
-        self._recorder.record(_event(call))
+        self._recorder.record(_event(call, self._book))
 
 
-def _event(call: Call) -> Event:
-    price = None if call.model is None or call.usage is None else default_book().price(call.model, call.usage)
+def _event(call: Call, book: PriceBook) -> Event:
+    cost, snapshot = call.price(book)
     tier = call.mark.get("tier")
     return Event(
         kind="model",
@@ -60,8 +63,8 @@ def _event(call: Call) -> Event:
         scope=call.scope,
         model=call.model,
         usage=call.usage or Usage(),
-        cost_nano_usd=None if price is None else price.cost_nano_usd,
-        price_snapshot="" if price is None else price.snapshot,
+        cost_nano_usd=cost,
+        price_snapshot=snapshot,
         tier=tier if isinstance(tier, str) else None,
         seconds=call.seconds,
         status=call.status,
