@@ -107,6 +107,36 @@ def test_message_lists_are_asked_by_their_last_human_message_within_the_same_his
     assert support.invoke({"messages": [HumanMessage(QUESTION)]}) != first
 
 
+def with_image(question: str, image: str) -> list[HumanMessage]:
+    return [HumanMessage([{"type": "text", "text": question}, {"type": "image", "base64": image}])]
+
+
+def test_what_stands_beside_the_words_of_a_question_is_identity(response_cache: ResponseCache) -> None:
+    support = cached(RunnableLambda(Chain()), version="1", cache=response_cache)
+    asked: list[Any] = [
+        with_image(QUESTION, "a"),
+        with_image(QUESTION, "b"),
+        [HumanMessage(QUESTION)],
+        [HumanMessage(QUESTION, name="ann")],
+        [HumanMessage(QUESTION, additional_kwargs={"region": "EU"})],
+    ]
+
+    answers = [support.invoke(messages) for messages in asked]
+
+    assert len(set(answers)) == len(asked)
+    assert support.invoke(with_image(SAME_WORDS, "b")) == answers[1]
+
+
+def test_words_between_images_are_identity(response_cache: ResponseCache) -> None:
+    support = cached(RunnableLambda(Chain()), version="1", cache=response_cache)
+
+    def ask(*order: str) -> str:
+        image = {"type": "image", "base64": "a"}
+        return support.invoke([HumanMessage([order[0], image, order[1], image])])
+
+    assert ask("before", "after") != ask("after", "before")
+
+
 def test_input_without_a_json_form_bypasses_and_says_so(response_cache: ResponseCache, recorder: ListRecorder) -> None:
     support = cached(RunnableLambda(Chain()), version="1", cache=response_cache)
 

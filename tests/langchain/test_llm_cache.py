@@ -104,6 +104,16 @@ def test_a_marked_question_is_compared_alone_within_the_same_context(
     assert llm.invoke(CONTEXT.replace("14", "30").format(QUESTION)).content == "two"
 
 
+def test_an_image_beside_the_question_is_identity(response_cache: ResponseCache) -> None:
+    llm = model(CostkitSemanticCache(cache=response_cache), "one", "two")
+
+    def ask(question: str, image: str) -> object:
+        block = {"type": "image", "base64": image, "mime_type": "image/png"}
+        return llm.invoke([HumanMessage([{"type": "text", "text": question}, block])]).content
+
+    assert [ask(QUESTION, "aaaa"), ask(QUESTION, "bbbb"), ask(SAME_WORDS, "aaaa")] == ["one", "two", "one"]
+
+
 def test_several_generations_round_trip(response_cache: ResponseCache) -> None:
     cache = CostkitSemanticCache(cache=response_cache)
     generations = [Generation(text="a", generation_info={"n": 1}), Generation(text="b")]

@@ -91,6 +91,16 @@ def test_another_system_prompt_history_or_tenant_is_another_question(response_ca
     assert ask(support, QUESTION, metadata={"costkit_tenant": "acme"}).content == "three"
 
 
+def test_an_image_or_a_name_beside_the_question_is_another_question(response_cache: ResponseCache) -> None:
+    support = agent(response_cache, "one", "two", "three")
+
+    def about(image: str, name: str | None = None) -> object:
+        blocks: list[str | dict[Any, Any]] = [{"type": "text", "text": QUESTION}, {"type": "image", "url": image}]
+        return support.invoke({"messages": [HumanMessage(blocks, name=name)]})["messages"][-1].content
+
+    assert [about("a"), about("b"), about("a", "ann"), about("b")] == ["one", "two", "three", "two"]
+
+
 def test_a_broken_store_steps_aside(broken_cache: ResponseCache) -> None:
     support = agent(broken_cache, "one", "two")
 

@@ -19,7 +19,7 @@ from costkit.tokens import default_counter
 from langchain_costkit._calls import paid_for
 from langchain_costkit._encoding import decode_generations, encode_generations, is_complete
 from langchain_costkit._hits import cache_of
-from langchain_costkit._question import last_human
+from langchain_costkit._question import beside_text, last_human
 from langchain_costkit._scoped import scope_of
 
 __all__ = ["CostkitSemanticCache"]
@@ -155,11 +155,6 @@ def _read(prompt: str) -> _Prompt:
     at = last_human(messages)
     if at is None:
         return _Prompt(text="", messages=messages, around=items)
-    content = messages[at].content
-    blocks = [] if isinstance(content, str) else [block for block in content if not _is_text(block)]
-    rest = {**items[at], "kwargs": {**items[at]["kwargs"], "content": blocks}}
+    beside = beside_text(messages[at].content)
+    rest = {**items[at], "kwargs": {**items[at]["kwargs"], "content": beside}}
     return _Prompt(text=str(messages[at].text), messages=messages, around=[*items[:at], rest, *items[at + 1 :]])
-
-
-def _is_text(block: str | dict[str, Any]) -> bool:
-    return isinstance(block, str) or block.get("type") == "text"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.prompt_values import PromptValue
 
 from costkit.errors import ConfigurationError
@@ -73,8 +74,29 @@ def _in_plain(value: object) -> Asked | None:
     at = last_human(messages)
     if at is None:
         return None
-    around = {"before": plain(messages[:at]), "after": plain(messages[at + 1 :])}
-    return Asked(question=str(messages[at].text), inputs=around)
+    last = messages[at]
+    beside = {**_marks(last), "content": beside_text(last.content)}
+    around = {"before": plain(messages[:at]), "asked": beside, "after": plain(messages[at + 1 :])}
+    return Asked(question=str(last.text), inputs=around)
+
+
+def beside_text(content: str | list[str | dict[str, Any]]) -> list[object]:
+    """Return the blocks of a question that are no text, such as images, with the places of its text.
+
+    Text between other blocks is told word for word, for it says which block is which.
+    """
+    if isinstance(content, str) or all(map(_is_text, content)):
+        return []
+    one_text = sum(map(_is_text, content)) == 1
+    return [(None if one_text else _text(block)) if _is_text(block) else block for block in content]
+
+
+def _is_text(block: str | dict[str, Any]) -> bool:
+    return isinstance(block, str) or block.get("type") == "text"
+
+
+def _text(block: str | dict[str, Any]) -> object:
+    return block if isinstance(block, str) else block.get("text")
 
 
 def last_human(messages: Sequence[BaseMessage]) -> int | None:
@@ -85,7 +107,7 @@ def last_human(messages: Sequence[BaseMessage]) -> int | None:
 def plain(value: object) -> object:
     """Return messages and documents as plain values, without their ids; all else as it is."""
     if isinstance(value, BaseMessage):
-        return {"message": value.type, "content": value.content, "name": value.name, **_calls(value)}
+        return {"message": value.type, "content": value.content, **_marks(value), **_calls(value)}
     if isinstance(value, Document):
         return {"document": value.page_content, "metadata": value.metadata}
     if isinstance(value, Mapping):
@@ -93,6 +115,12 @@ def plain(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def _marks(message: BaseMessage) -> dict[str, object]:
+    """Return what a message says beside its content; on an answer, extra fields are the provider's own notes."""
+    extra = {} if isinstance(message, AIMessage) else plain(message.additional_kwargs)
+    return {"name": message.name, "extra": extra}
 
 
 def _calls(message: BaseMessage) -> dict[str, object]:

@@ -20,7 +20,7 @@ from langchain_costkit._calls import paid_for
 from langchain_costkit._decided import id_of
 from langchain_costkit._encoding import decode, encode, is_complete, marked
 from langchain_costkit._hits import cache_of, settings_of
-from langchain_costkit._question import plain
+from langchain_costkit._question import asked_by, plain
 from langchain_costkit._scoped import scope_of
 from langchain_costkit.prompt import has_marks, is_claude, mark, pieces_of
 from langchain_costkit.route import CostkitRouterChatModel
@@ -84,6 +84,7 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
         last = request.messages[-1] if request.messages else None
         if not isinstance(last, HumanMessage) or request.response_format is not None:
             return None, None
+        asked = asked_by(request.messages, question_key=None)
         inputs = {
             "model": settings_of(request.model),
             "system": None if request.system_message is None else plain(request.system_message),
@@ -92,9 +93,9 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
             ],
             "choice": request.tool_choice,
             "settings": request.model_settings,
-            "history": plain(request.messages[:-1]),
+            "history": asked.inputs,
         }
-        found = self.cache.lookup(str(last.text), inputs=inputs, scope=scope_of(None))
+        found = self.cache.lookup(asked.question, inputs=inputs, scope=scope_of(None))
         if found.answer is None:
             return found, None
         try:
