@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ from costkit.cache import EdgeIndex, ResponseCache
 from costkit.scope import use
 from costkit.testing import HashEmbedder, ListRecorder
 from llamaindex_costkit import CostkitQueryEngine
+from llamaindex_costkit._streams import astepwise, here
 
 QUESTION = "how long does a refund of my order take"
 SAME_WORDS = "a refund of my order take how long does"
@@ -391,3 +393,17 @@ def test_retrieval_and_synthesis_go_to_the_engine(
 
     assert [node.node_id for node in cached.retrieve(QueryBundle(QUESTION))] == ["refunds#0", "shipping#0"]
     assert [str(cached.synthesize(QueryBundle(QUESTION), nodes)) for _ in range(2)] == ["answer 1", "answer 2"]
+
+
+async def test_an_async_stream_is_kept_off_the_event_loop() -> None:
+    async def words() -> AsyncGenerator[str, None]:
+        yield "fourteen "
+        yield "days"
+
+    kept: list[tuple[list[str], bool]] = []
+
+    def keep(parts: list[str]) -> None:
+        kept.append((parts, threading.current_thread() is threading.main_thread()))
+
+    assert [word async for word in astepwise(words(), here(), done=keep)] == ["fourteen ", "days"]
+    assert kept == [(["fourteen ", "days"], False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -81,7 +82,7 @@ async def astepwise(
     each: Callable[[T], T] | None = None,
     done: Callable[[list[T]], object] | None = None,
 ) -> AsyncGenerator[T, None]:
-    """Do what ``stepwise`` does for an async stream."""
+    """Do what ``stepwise`` does for an async stream; ``done`` is called in a thread, since it may embed and write."""
     seen: list[T] = []
     try:
         while True:
@@ -94,7 +95,7 @@ async def astepwise(
                 seen.append(chunk)
             yield each(chunk) if each is not None else chunk
         if done is not None:
-            done(seen)
+            await asyncio.to_thread(done, seen)
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
