@@ -146,6 +146,21 @@ def test_the_question_of_a_prompt_template_decides_not_its_length(
     assert (len(cheap.calls), len(strong.calls)) == (2, 1)
 
 
+def test_the_question_is_found_in_a_prompt_that_was_filled_before(
+    router: CostkitRouterLLM, cheap: Any, strong: Any
+) -> None:
+    filled = "Compare nothing and explain nothing.\n\n{}\n\nQuestion: {}"
+    passage = "Refunds are paid within 14 days, and long text follows. " * 40
+
+    router.chat(user(filled.format(passage, COVERED)))
+    router.complete(filled.format(passage, COVERED))
+    assert (len(cheap.calls), len(strong.calls)) == (2, 0)
+
+    router.complete(filled.format(passage, HARD))
+    router.complete(filled.format("Parcels leave on Monday.", COVERED))
+    assert (len(cheap.calls), len(strong.calls)) == (2, 2)
+
+
 def test_a_question_that_no_passage_covers_goes_up(router: CostkitRouterLLM, strong: Any) -> None:
     router.predict(PromptTemplate("{context_str} {query_str}"), query_str=EASY, context_str="Parcels leave on Monday.")
 
@@ -241,6 +256,20 @@ def test_a_tier_keeps_data_from_a_model_that_may_not_see_it(cheap: Any, strong: 
 
     assert response.additional_kwargs["costkit"]["tier"] == "inside"
     assert not cheap.calls
+
+
+def test_a_policy_of_your_own_rules_tiers_out(cheap: Any, strong: Any, recorder: ListRecorder) -> None:
+    def no_trial(tier: Tier, scope: Scope) -> str | None:
+        return "trials are over" if tier.name == "cheap" and scope.tenant == "acme" else None
+
+    router = CostkitRouterLLM([cheap, strong], policies=[no_trial], recorder=recorder)
+
+    with use(Scope(tenant="acme")):
+        refused = router.chat(user(EASY)).additional_kwargs["costkit"]
+    allowed = router.chat(user(EASY)).additional_kwargs["costkit"]
+
+    assert (refused["tier"], refused["refused"]) == ("strong", {"cheap": "trials are over"})
+    assert allowed["tier"] == "cheap"
 
 
 def test_a_stream_is_made_in_the_scope_of_its_call(router: CostkitRouterLLM, cheap: Any) -> None:

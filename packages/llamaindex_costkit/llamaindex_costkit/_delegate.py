@@ -29,6 +29,7 @@ from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.types import Model, TokenAsyncGen, TokenGen
 
 from costkit.errors import ConfigurationError
+from costkit.route import question_in
 from llamaindex_costkit._calls import decided
 from llamaindex_costkit._streams import astepwise, here, stepwise
 
@@ -63,10 +64,15 @@ class Chosen:
 
 
 def asked_in(messages: Sequence[ChatMessage]) -> Asked:
-    """Return the last user message as the question."""
+    """Return the question of the last user message, which may be a filled prompt."""
     texts = [message.content or "" for message in messages]
     users = [text for message, text in zip(messages, texts, strict=True) if message.role == MessageRole.USER]
-    return Asked(question=users[-1] if users else (texts[-1] if texts else ""), prompt="\n".join(texts))
+    return _asked_of(users[-1] if users else (texts[-1] if texts else ""), prompt="\n".join(texts))
+
+
+def _asked_of(text: str, *, prompt: str) -> Asked:
+    found = question_in(text)
+    return Asked(question=found.question, passages=found.passages, prompt=prompt)
 
 
 def asked_by(prompt: BasePromptTemplate, values: Mapping[str, object]) -> Asked:
@@ -109,17 +115,17 @@ class DelegatingLLM(FunctionCallingLLM):
             return _amarked_stream(await chosen.llm.astream_chat(messages, **kwargs), chosen.mark)
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        chosen = self._choose(Asked(question=prompt, prompt=prompt))
+        chosen = self._choose(_asked_of(prompt, prompt=prompt))
         with decided(chosen.mark):
             return marked(chosen.llm.complete(prompt, formatted=formatted, **kwargs), chosen.mark)
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        chosen = self._choose(Asked(question=prompt, prompt=prompt))
+        chosen = self._choose(_asked_of(prompt, prompt=prompt))
         with decided(chosen.mark):
             return marked(await chosen.llm.acomplete(prompt, formatted=formatted, **kwargs), chosen.mark)
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        chosen = self._choose(Asked(question=prompt, prompt=prompt))
+        chosen = self._choose(_asked_of(prompt, prompt=prompt))
         with decided(chosen.mark):
             return _marked_stream(chosen.llm.stream_complete(prompt, formatted=formatted, **kwargs), chosen.mark)
 
@@ -129,7 +135,7 @@ class DelegatingLLM(FunctionCallingLLM):
         formatted: bool = False,
         **kwargs: Any,
     ) -> CompletionResponseAsyncGen:
-        chosen = self._choose(Asked(question=prompt, prompt=prompt))
+        chosen = self._choose(_asked_of(prompt, prompt=prompt))
         with decided(chosen.mark):
             chunks = await chosen.llm.astream_complete(prompt, formatted=formatted, **kwargs)
         return _amarked_stream(chunks, chosen.mark)

@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Recorder
-from costkit.route import Decision, Router, Tier, tiers_of
+from costkit.route import Decision, Policy, Router, Tier, allow_data_classes, tiers_of
 from costkit.tokens import default_counter
 from llamaindex_costkit._calls import run_id
 from llamaindex_costkit._delegate import Asked, Chosen, DelegatingLLM
@@ -30,6 +30,7 @@ class CostkitRouterLLM(DelegatingLLM):
     Args:
         llms: The models, cheapest first.
         tiers: One tier per model, in the same order, for names, caps and data classes. Default: from the model ids.
+        policies: Each may rule tiers out for a scope. Default: the tiers' own data classes.
         recorder: Where decisions are booked. Default: the process-wide ledger.
 
     Raises:
@@ -41,13 +42,18 @@ class CostkitRouterLLM(DelegatingLLM):
     _arms: dict[str, LLM] = PrivateAttr()
 
     def __init__(
-        self, llms: Sequence[LLM], *, tiers: Sequence[Tier] | None = None, recorder: Recorder | None = None
+        self,
+        llms: Sequence[LLM],
+        *,
+        tiers: Sequence[Tier] | None = None,
+        policies: Sequence[Policy] = (allow_data_classes,),
+        recorder: Recorder | None = None,
     ) -> None:
         super().__init__()
         given = tuple(tiers) if tiers is not None else tiers_of([llm.metadata.model_name for llm in llms])
         if len(given) != len(llms):
             raise ConfigurationError(f"tiers must name one tier per model, got {len(given)} for {len(llms)} models")
-        self._router = Router(given, recorder=recorder)
+        self._router = Router(given, policies=policies, recorder=recorder)
         self._arms = {tier.name: _capped(llm, tier) for tier, llm in zip(given, llms, strict=True)}
 
     @classmethod
