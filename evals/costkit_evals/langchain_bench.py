@@ -145,7 +145,7 @@ class LangChainChain:
         )
         if "cache" in pipeline.parts:
             self._cache = bench.response_cache()
-            chain = cached(chain, cache=self._cache)
+            chain = cached(chain, version="handbook", cache=self._cache)
         return chain
 
     def _join(self, documents: list[Document]) -> str:

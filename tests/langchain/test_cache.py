@@ -8,13 +8,21 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.chat_history import InMemoryChatMessageHistory
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import (
+    ConfigurableField,
+    RunnableConfig,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnablePassthrough,
+)
+from langchain_core.runnables.history import RunnableWithMessageHistory
 
 from costkit import ConfigurationError, Scope
 from costkit.cache import EdgeIndex, ResponseCache
@@ -210,9 +218,74 @@ def test_two_chains_on_one_cache_are_told_apart_by_version(response_cache: Respo
     assert [one.invoke(QUESTION), two.invoke(QUESTION)] == ["one", "two"]
 
 
-def test_an_opaque_chain_needs_a_version() -> None:
-    with pytest.raises(ConfigurationError, match="give version='support-1'"):
-        cached(RunnableLambda(lambda _: "x"))
+def test_an_opaque_chain_needs_a_version_on_a_given_cache_too(response_cache: ResponseCache) -> None:
+    for cache in (None, response_cache):
+        with pytest.raises(ConfigurationError, match="give version='support-1'"):
+            cached(RunnableLambda(lambda _: "x"), cache=cache)
+
+
+def session(of: str, **more: object) -> RunnableConfig:
+    return {"configurable": {"session_id": of, **more}}
+
+
+def test_what_a_chain_reads_from_its_config_is_identity(response_cache: ResponseCache) -> None:
+    def answer(_: object, config: RunnableConfig) -> str:
+        return f"for {config['configurable']['session_id']}"
+
+    support = cached(RunnableLambda(answer), version="1", cache=response_cache)
+
+    assert [support.invoke(QUESTION, session(name)) for name in "ab"] == ["for a", "for b"]
+    assert [list(support.stream(QUESTION, session(name))) for name in "ca"] == [["for c"], ["for ", "a"]]
+
+
+async def test_what_a_chain_reads_from_its_config_is_identity_in_async_calls(response_cache: ResponseCache) -> None:
+    support = cached(RunnableLambda(Chain()), version="1", cache=response_cache)
+
+    answers = [await support.ainvoke(QUESTION, session(name)) for name in "aba"]
+
+    assert answers[0] == answers[2] != answers[1]
+
+
+def test_the_chosen_alternative_is_identity(response_cache: ResponseCache) -> None:
+    model = FakeListChatModel(responses=["from a"]).configurable_alternatives(
+        ConfigurableField(id="llm"), default_key="a", b=FakeListChatModel(responses=["from b"])
+    )
+    support = cached(model | StrOutputParser(), version="1", cache=response_cache)
+
+    assert [support.with_config(configurable={"llm": key}).invoke(QUESTION) for key in "ab"] == ["from a", "from b"]
+    assert [spec.id for spec in support.config_specs] == ["llm"]
+
+
+def test_langgraphs_own_keys_are_no_identity_unless_the_chain_declares_them(response_cache: ResponseCache) -> None:
+    support = cached(RunnableLambda(Chain()), version="1", cache=response_cache)
+    field = ConfigurableField(id="thread_id")
+    model = FakeListChatModel(responses=["one"]).configurable_alternatives(
+        field, default_key="a", b=FakeListChatModel(responses=["two"])
+    )
+    declares = cached(model | StrOutputParser(), version="2", cache=response_cache)
+
+    def ask(chain: Any, thread: str) -> str:
+        own = {"__pregel_send": print, "checkpoint_ns": thread, "thread_id": thread}
+        return str(chain.invoke(QUESTION, {"configurable": own}))
+
+    assert [ask(support, thread) for thread in "ab"] == ["answer number 1"] * 2
+    assert [ask(declares, thread) for thread in "ab"] == ["one", "two"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_chain_that_keeps_a_conversation_bypasses_and_says_so(
+    response_cache: ResponseCache, recorder: ListRecorder
+) -> None:
+    store: dict[str, InMemoryChatMessageHistory] = {}
+    model = FakeListChatModel(responses=["one", "two"])
+    talk = RunnableWithMessageHistory(
+        model, lambda session_id: store.setdefault(session_id, InMemoryChatMessageHistory())
+    )
+    support = cached(RunnableLambda(lambda value: value) | talk | StrOutputParser(), version="1", cache=response_cache)
+
+    assert [support.invoke([HumanMessage(QUESTION)], session("a")) for _ in range(2)] == ["one", "two"]
+    assert len(store["a"].messages) == 4
+    assert {(event.decision, "keeps a conversation" in event.reason) for event in recorder.events} == {("bypass", True)}
 
 
 def test_a_serialisable_chain_is_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,6 +450,18 @@ def test_a_hit_books_the_tokens_and_the_cost_it_saves(response_cache: ResponseCa
     hit = recorder.events[-1]
     assert (hit.decision, hit.saved.uncached_input_tokens, hit.saved.output_tokens) == ("hit", 1000, 100)
     assert hit.saved_nano_usd == 1_500_000
+
+
+def test_a_hit_on_an_answer_whose_model_calls_were_not_seen_is_unpriced(
+    response_cache: ResponseCache, recorder: ListRecorder
+) -> None:
+    support = cached(RunnableLambda(Chain()), version="1", cache=response_cache)
+
+    support.invoke(QUESTION)
+    support.invoke(QUESTION)
+
+    assert recorder.events[-1].decision == "hit"
+    assert recorder.events[-1].saved_nano_usd is None
 
 
 def test_every_decision_is_a_custom_event(response_cache: ResponseCache) -> None:

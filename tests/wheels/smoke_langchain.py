@@ -42,7 +42,8 @@ def main() -> None:
     models = [FakeListChatModel(responses=["14 days"], model=name) for name in ("claude-haiku-4-5", "claude-opus-4-5")]
     llm = CostkitRouterChatModel(models, recorder=recorder)
     chain = {"context": retriever, "question": RunnablePassthrough()} | prompt | llm | StrOutputParser()
-    chain = cached(chain, cache=ResponseCache(version="1", embedder=embedder, path=Path("cache"), recorder=recorder))
+    cache = ResponseCache(version="1", embedder=embedder, path=Path("cache"), recorder=recorder)
+    chain = cached(chain, version="1", cache=cache)
     config = {"callbacks": [CostkitUsageHandler(recorder=recorder)]}
 
     answers = [chain.invoke("How long do refunds take?", config) for _ in range(2)]

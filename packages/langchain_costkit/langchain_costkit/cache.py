@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.schema import StreamEvent
-from langchain_core.runnables.utils import Input, Output
+from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output
 
 from costkit.cache import Lookup, ResponseCache
 from costkit.errors import ConfigurationError, DataError
@@ -23,6 +23,7 @@ from langchain_costkit._hits import CACHE_EVENT, cache_of, fingerprint
 from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
 from langchain_costkit._scoped import ain_scope, alone, in_scope, scope_of
+from langchain_costkit._settings import keeps_history, settings_in
 from langchain_costkit._witness import Witness
 
 __all__ = ["CachedRunnable", "CostkitSemanticCache", "cached"]
@@ -51,9 +52,9 @@ def cached(
         chain: The runnable. Text, messages, and dicts that hold the answer under ``answer`` are cached; other results
             pass through.
         version: Version of everything that shapes an answer: prompt, model, corpus. Default: the hash of the chain's
-            serialised graph, where that is complete.
+            serialised graph, where that is complete; it tells the chains on one ``cache`` apart.
         question_key: The input's key that holds the question. Default: ``question``, ``input`` or ``query``, else the
-            last human message. All other input must be equal for a hit.
+            last human message. All other input, and ``config["configurable"]``, must be equal for a hit.
         cache: Where answers live. Default: Qdrant Edge in ``.costkit/cache``.
         require_tenant: True stands aside where the scope names no tenant. With ``cache`` it is set there.
 
@@ -61,16 +62,16 @@ def cached(
         A runnable with the same input and output.
 
     Raises:
-        ConfigurationError: The chain has no complete serialised form and neither ``version`` nor ``cache`` is given.
+        ConfigurationError: The chain has no complete serialised form and ``version`` is not given.
         StoreLockedError: Another process holds the folder of the default cache.
     """
     known = version or fingerprint(chain)
-    if cache is None and known is None:
+    if known is None:
         raise ConfigurationError(
             f"version={version!r}: this {type(chain).__name__} has no complete serialised form to tell its answers "
             "apart by; give version='support-1' and change it with every change of prompt, model or corpus"
         )
-    cache = cache_of(cache, version=known or "", require_tenant=require_tenant)
+    cache = cache_of(cache, version=known, require_tenant=require_tenant)
     return CachedRunnable(chain, cache, version=known, question_key=question_key)
 
 
@@ -92,12 +93,13 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         chain: Runnable[Input, Output],
         cache: ResponseCache,
         *,
-        version: str | None = None,
+        version: str,
         question_key: str | None = None,
     ) -> None:
         self.chain = chain
         self.cache = cache
         self._version = version
+        self._keeps_history = keeps_history(chain)
         self._question_key = question_key
 
     @property
@@ -109,6 +111,11 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     def OutputType(self) -> type[Output]:  # noqa: N802  LangChain's name
         """The chain's output type."""
         return self.chain.OutputType
+
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """What the chain reads from ``config["configurable"]``; those values must be equal for a hit."""
+        return self.chain.config_specs
 
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
         """Return the chain's graph."""
@@ -161,7 +168,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     def _invoke(
         self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
-        found, answer = self._look_up(value, kwargs, _group(run_manager))
+        found, answer = self._look_up(value, config, kwargs, _group(run_manager))
         dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             return cast("Output", answer)
@@ -173,7 +180,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
     async def _ainvoke(
         self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
-        found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
+        found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, _group(run_manager))
         await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             return cast("Output", answer)
@@ -190,7 +197,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         **kwargs: Any,
     ) -> Iterator[Output]:
         value = next(values)
-        found, answer = self._look_up(value, kwargs, _group(run_manager))
+        found, answer = self._look_up(value, config, kwargs, _group(run_manager))
         dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             yield from cast("Iterator[Output]", pieces(answer))
@@ -210,7 +217,7 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         **kwargs: Any,
     ) -> AsyncIterator[Output]:
         value = await anext(values)
-        found, answer = await asyncio.to_thread(self._look_up, value, kwargs, _group(run_manager))
+        found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, _group(run_manager))
         await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             for piece in pieces(answer):
@@ -223,13 +230,24 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
             yield chunk
         await asyncio.to_thread(self._keep, found, total.answer, witness)
 
-    def _look_up(self, value: object, options: Mapping[str, object], run_id: str) -> tuple[Lookup, object]:
+    def _look_up(
+        self, value: object, config: RunnableConfig, options: Mapping[str, object], run_id: str
+    ) -> tuple[Lookup, object]:
         """Return the decision and, for a hit, the answer in its own type."""
+        if self._keeps_history:
+            reason = "the chain keeps a conversation of its own; put cached() around a part that is given the history"
+            return self.cache.bypass(reason, run_id=run_id), None
         try:
             asked = asked_by(value, question_key=self._question_key)
         except ConfigurationError as error:
             return self.cache.bypass(str(error), run_id=run_id), None
-        inputs = {"form": _FORMAT, "chain": self._version, "input": asked.inputs, "options": plain(options)}
+        inputs = {
+            "form": _FORMAT,
+            "chain": self._version,
+            "input": asked.inputs,
+            "options": plain(options),
+            "config": settings_in(config, cast("Runnable[object, object]", self.chain)),
+        }
         found = self.cache.lookup(asked.question, inputs=inputs, run_id=run_id)
         if found.answer is None:
             return found, None
