@@ -138,6 +138,9 @@ async def test_it_works_in_langchains_compression_retriever_and_pipeline(
 
 
 def test_wrong_options_are_refused_at_construction(retriever: BaseRetriever, reducer: ContextReducer) -> None:
+    with pytest.raises(ConfigurationError, match="no option 'budget_token'"):
+        CostkitRetriever(retriever, budget_token=100)
+    assert CostkitRetriever(retriever, reducer=reducer, tags=["handbook"]).tags == ["handbook"]
     with pytest.raises(ConfigurationError, match="k must be 1"):
         CostkitRetriever(retriever, k=0, reducer=reducer)
     with pytest.raises(ConfigurationError, match="budget_tokens=5"):

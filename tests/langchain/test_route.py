@@ -226,6 +226,8 @@ def test_wrong_lists_are_refused_at_construction() -> None:
         CostkitRouterChatModel([opus, haiku])
     with pytest.raises(ConfigurationError, match="one tier per model"):
         CostkitRouterChatModel([haiku, opus], tiers=[Tier(name="cheap", model=HAIKU)])
+    with pytest.raises(ConfigurationError, match="no option 'recoder'"):
+        CostkitRouterChatModel([haiku, opus], recoder=None)
 
 
 def test_caches_tell_routers_of_different_models_apart() -> None:

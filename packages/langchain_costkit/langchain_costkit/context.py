@@ -14,6 +14,7 @@ from costkit import context
 from costkit.context import ContextReducer, Reduction, reducer_for
 from costkit.errors import ConfigurationError
 from costkit.scope import Scope, current, from_metadata
+from langchain_costkit._fields import check_fields
 from langchain_costkit._scoped import scope_of
 
 __all__ = ["SCORE_KEY", "SPANS_KEY", "CostkitDocumentCompressor", "CostkitRetriever"]
@@ -50,6 +51,7 @@ class CostkitRetriever(BaseRetriever):
         reducer: ContextReducer | None = None,
         **kwargs: Any,  # the fields of BaseRetriever: tags, metadata, name
     ) -> None:
+        check_fields(type(self), kwargs)
         super().__init__(retriever=retriever, k=_checked(k), **kwargs)  # type: ignore[call-arg]
         self._reducer = reducer_for(reducer, budget_tokens=budget_tokens)
 

@@ -23,6 +23,7 @@ from costkit.tokens import default_counter
 from langchain_costkit._chain_route import CostkitRouterChain
 from langchain_costkit._decided import id_of, mark_of
 from langchain_costkit._encoding import marked
+from langchain_costkit._fields import check_fields
 from langchain_costkit._hits import settings_of
 from langchain_costkit._question import last_human
 from langchain_costkit._scoped import ain_scope, in_scope, scope_of
@@ -69,6 +70,7 @@ class CostkitRouterChatModel(BaseChatModel):
         recorder: Recorder | None = None,
         **kwargs: Any,  # the fields of BaseChatModel, such as cache and callbacks
     ) -> None:
+        check_fields(type(self), kwargs)
         found = tuple(tiers) if tiers is not None else tiers_of(_ids(models))
         if len(found) != len(models):
             raise ConfigurationError(f"tiers={found!r}: give one tier per model, there are {len(models)} models")
