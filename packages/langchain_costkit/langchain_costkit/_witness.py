@@ -24,14 +24,16 @@ class Witness(ModelCallHandler):
 
     Attributes:
         usage: Tokens of the model calls so far.
-        cost_nano_usd: Their cost; None as soon as one is unpriced.
+        cost_nano_usd: Their cost; None as soon as one is unpriced, or where none was seen: a model that is called
+            past the callbacks costs too.
         complete: False once a model was cut short or declined.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.usage = Usage()
-        self.cost_nano_usd: int | None = 0
+        self.cost_nano_usd: int | None = None
+        self._priced = False
         self.complete = True
         self._hashes: dict[str, str | None] = {}
 
@@ -54,6 +56,7 @@ class Witness(ModelCallHandler):
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Note what an answer rests on that a cached part of the chain served."""
         if name == CACHE_EVENT and data["decision"] == "hit":
+            self._add(0)
             for document_id in data["documents"]:
                 self._hashes.setdefault(document_id, None)
 
@@ -61,9 +64,15 @@ class Witness(ModelCallHandler):
         """Add up a model call."""
         self.complete = self.complete and not billed.unfinished
         if billed.replayed:
+            self._add(0)
             return
         cost = None
         if billed.model is not None and billed.usage is not None:
             cost = default_book().price(billed.model, billed.usage).cost_nano_usd
         self.usage += billed.usage or Usage()
-        self.cost_nano_usd = None if cost is None or self.cost_nano_usd is None else self.cost_nano_usd + cost
+        self._add(cost)
+
+    def _add(self, cost_nano_usd: int | None) -> None:
+        before = self.cost_nano_usd if self._priced else 0
+        self.cost_nano_usd = None if cost_nano_usd is None or before is None else before + cost_nano_usd
+        self._priced = True
