@@ -126,11 +126,14 @@ async def test_a_question_that_is_no_text_leaves_nodes_as_they_are(
     assert len(caplog.records) == 1
 
 
-def test_a_failing_embedder_steps_aside(nodes: list[NodeWithScore], recorder: ListRecorder) -> None:
-    class Broken(HashEmbedder):
-        def embed(self, texts: Any) -> Any:
-            raise OSError("model file is gone")
+class Broken(HashEmbedder):
+    """An embedder that cannot embed."""
 
+    def embed(self, texts: Any) -> Any:
+        raise OSError("model file is gone")
+
+
+def test_a_failing_embedder_steps_aside_within_the_budget(nodes: list[NodeWithScore], recorder: ListRecorder) -> None:
     broken = CostkitNodePostprocessor(reducer=ContextReducer(budget_tokens=16, embedder=Broken(), recorder=recorder))
 
     assert [one.text for one in broken.postprocess_nodes(nodes, query_str=QUESTION)] == [REFUNDS]
@@ -195,7 +198,11 @@ async def test_it_stands_in_a_chat_engine(postprocessor: CostkitNodePostprocesso
     assert all(REFUNDS in call[0].content and "Cats" not in call[0].content for call in llm.calls)
 
 
-def test_rerank_events_tell_of_it(postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]) -> None:
+@pytest.mark.parametrize("embedder", [HashEmbedder(), Broken()])
+@pytest.mark.parametrize(("question", "told"), [(QUESTION, ["ReRankStartEvent", "ReRankEndEvent"]), (None, [])])
+def test_rerank_events_come_in_pairs(
+    nodes: list[NodeWithScore], recorder: ListRecorder, embedder: HashEmbedder, question: Any, told: list[str]
+) -> None:
     class Seen(BaseEventHandler):
         _names: list[str] = PrivateAttr(default_factory=list)
 
@@ -205,9 +212,10 @@ def test_rerank_events_tell_of_it(postprocessor: CostkitNodePostprocessor, nodes
     seen = Seen()
     get_dispatcher().add_event_handler(seen)
 
-    postprocessor.postprocess_nodes(nodes, query_bundle=QueryBundle(QUESTION))
+    reducer = ContextReducer(budget_tokens=16, embedder=embedder, recorder=recorder)
+    CostkitNodePostprocessor(reducer=reducer).postprocess_nodes(nodes, query_bundle=QueryBundle(question))
 
-    assert seen._names == ["ReRankStartEvent", "ReRankEndEvent"]
+    assert seen._names == told
 
 
 def test_it_is_saved_by_its_options_alone(postprocessor: CostkitNodePostprocessor) -> None:

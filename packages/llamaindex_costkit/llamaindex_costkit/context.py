@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # not in its __all__
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -42,7 +43,7 @@ class CostkitNodePostprocessor(BaseNodePostprocessor):
 
     budget_tokens: int = Field(description="The most tokens of context.")
     _reducer: ContextReducer = PrivateAttr()
-    _told: set[str] = PrivateAttr(default_factory=set)
+    _told: bool = PrivateAttr(default=False)
 
     def __init__(self, *, budget_tokens: int | None = None, reducer: ContextReducer | None = None) -> None:
         chosen = reducer_for(reducer, budget_tokens=budget_tokens)
@@ -57,37 +58,34 @@ class CostkitNodePostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        if query_bundle is None:
-            return self._as_they_are(nodes, "there is no question to reduce by")
+        if not _asks(query_bundle):
+            return self._as_they_are(nodes)
         self._begin(nodes, query_bundle)
-        try:
-            reduction = self._reducer.reduce(query_bundle.query_str, _documents(nodes), run_id=run_id())
-        except Exception as error:  # noqa: BLE001  whatever breaks here, the user's engine goes on
-            return self._as_they_are(nodes, repr(error))
-        return _end(nodes, reduction)
+        return _end(nodes, self._reducer.reduce(query_bundle.query_str, _documents(nodes), run_id=run_id()))
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        if query_bundle is None:
-            return self._as_they_are(nodes, "there is no question to reduce by")
+        if not _asks(query_bundle):
+            return self._as_they_are(nodes)
         self._begin(nodes, query_bundle)
-        try:
-            reduction = await self._reducer.areduce(query_bundle.query_str, _documents(nodes), run_id=run_id())
-        except Exception as error:  # noqa: BLE001
-            return self._as_they_are(nodes, repr(error))
-        return _end(nodes, reduction)
+        return _end(nodes, await self._reducer.areduce(query_bundle.query_str, _documents(nodes), run_id=run_id()))
 
     def _begin(self, nodes: list[NodeWithScore], query_bundle: QueryBundle) -> None:
         _dispatcher.event(
             ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=len(nodes), model_name=self.class_name())
         )
 
-    def _as_they_are(self, nodes: Sequence[NodeWithScore], reason: str) -> list[NodeWithScore]:
-        if reason not in self._told:
-            self._told.add(reason)
-            _log.warning("nodes are passed on as they are: %s", reason)
+    def _as_they_are(self, nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+        if not self._told:
+            self._told = True
+            _log.warning("nodes are passed on as they are: there is no question to reduce by")
         return list(nodes)
+
+
+def _asks(query_bundle: QueryBundle | None) -> TypeGuard[QueryBundle]:
+    """True if there is a question; a wrong query transform may hand on one without text."""
+    return query_bundle is not None and isinstance(query_bundle.query_str, str)
 
 
 def _end(nodes: Sequence[NodeWithScore], reduction: Reduction) -> list[NodeWithScore]:
