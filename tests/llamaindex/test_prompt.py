@@ -18,8 +18,9 @@ from llama_index.core.types import BaseOutputParser
 from llama_index.llms.anthropic import Anthropic
 
 from costkit import ConfigurationError
+from costkit.cache import ResponseCache
 from costkit.testing import ListRecorder, MessagesServer, WordCounter
-from llamaindex_costkit import CacheBreakpointPromptTemplate, CostkitRouterLLM
+from llamaindex_costkit import CacheBreakpointPromptTemplate, CostkitCachedLLM, CostkitRouterLLM
 from llamaindex_costkit.prompt import _tell_once
 
 LONG = "Answer from the handbook alone and cite each document that you use. " * 500
@@ -116,6 +117,22 @@ def test_a_models_own_dialect_decides(make_llm: Any) -> None:
     assert len(prompt.format_messages(context_str="p")[1].blocks) == 1
     assert len(prompt.format_messages(llm=MockLLM(), context_str="p")[1].blocks) == 1
     assert len(prompt.format_messages(llm=make_llm(model=MODEL), context_str="p")[1].blocks) == 3
+
+
+def test_behind_a_router_every_model_must_read_the_marks(make_llm: Any, response_cache: ResponseCache) -> None:
+    def blocks(system: str, *models: str) -> int:
+        router = CostkitRouterLLM([make_llm(model=model) for model in models])
+        cached = CostkitCachedLLM(router, version="1", cache=response_cache)
+        prompt = CacheBreakpointPromptTemplate.from_prompt(chat("Context: {context_str}", system=system))
+        seen = {len(prompt.format_messages(llm=llm, context_str="p")[1].blocks) for llm in (router, cached)}
+        assert len(seen) == 1
+        return seen.pop()
+
+    assert blocks(LONG, "claude-haiku-4-5", "claude-opus-4-5") == 3
+    assert blocks(LONG, "claude-haiku-4-5", "custom-model") == 1, "the other provider does not know the marks"
+    middling = LONG[: len(LONG) // 3]
+    assert blocks(middling, "claude-sonnet-4-5", "claude-opus-4-1") == 3
+    assert blocks(middling, "claude-sonnet-4-5", "claude-opus-4-5") == 1, "the largest minimum holds"
 
 
 def test_marks_of_your_own_are_left_alone() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -88,6 +89,11 @@ def asked_by(prompt: BasePromptTemplate, values: Mapping[str, object]) -> Asked:
 
 class DelegatingLLM(FunctionCallingLLM):
     """Answers with the model that ``_choose`` names for each call, and marks the response with the decision."""
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The ids of the models that may answer."""
+        raise NotImplementedError
 
     def _choose(self, asked: Asked) -> Chosen:
         raise NotImplementedError
@@ -384,6 +390,11 @@ class DelegatingLLM(FunctionCallingLLM):
             tool_required=tool_required,
             **kwargs,
         )
+
+
+def names_of(llm: BaseLLM) -> tuple[str, ...]:
+    """Return the ids of all models that may answer for ``llm``."""
+    return llm.model_names if isinstance(llm, DelegatingLLM) else (llm.metadata.model_name,)
 
 
 def marked(response: Response, mark: Mapping[str, object]) -> Response:

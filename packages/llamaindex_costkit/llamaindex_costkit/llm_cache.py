@@ -35,7 +35,7 @@ from costkit.ledger.usage import Usage
 from costkit.prices import default_book
 from costkit.tokens import default_counter
 from llamaindex_costkit._calls import LLMResponse, calls_tools, is_unfinished, model_of, run_id, usage_of
-from llamaindex_costkit._delegate import Asked, Chosen, DelegatingLLM, asked_by, marked
+from llamaindex_costkit._delegate import Asked, Chosen, DelegatingLLM, asked_by, marked, names_of
 from llamaindex_costkit._kept import cache_for
 from llamaindex_costkit._streams import astepwise, here, pieces, stepwise
 
@@ -107,6 +107,11 @@ class CostkitCachedLLM(DelegatingLLM):
     def metadata(self) -> LLMMetadata:
         """The model's own."""
         return self._llm.metadata
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The ids of the models behind the cache."""
+        return names_of(self._llm)
 
     @property
     def cache(self) -> ResponseCache:

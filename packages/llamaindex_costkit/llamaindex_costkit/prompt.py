@@ -22,9 +22,10 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate, PromptTemplate
 
 from costkit.errors import ConfigurationError
-from costkit.prompt import Placement, Stability, Ttl, place
+from costkit.prompt import Placement, Stability, Ttl, minimum_tokens, place
 from costkit.prompt.sections import STABILITIES
 from costkit.tokens import default_counter
+from llamaindex_costkit._delegate import names_of
 
 __all__ = ["CacheBreakpointPromptTemplate"]
 
@@ -39,7 +40,8 @@ class CacheBreakpointPromptTemplate(ChatPromptTemplate):
 
     Text that stands in the template is stable, and what a variable fills in is new every time. A mark (LlamaIndex's
     ``CachePoint``) stands at the end of each stable beginning that is long enough to be cached. The prompt is filled
-    as the plain template would be where it has marks of your own, and for models that are not Claude.
+    as the plain template would be where it has marks of your own, and for models that are not Claude; behind a router
+    all models must be Claude, and the largest minimum counts.
 
     LlamaIndex's Anthropic class turns a system message into one string and loses a ``CachePoint`` in it without a
     word. The mark therefore stands on the first fixed text of the user's message, whose prefix covers tools and system
@@ -111,14 +113,14 @@ class CacheBreakpointPromptTemplate(ChatPromptTemplate):
     def format_messages(self, llm: BaseLLM | None = None, **kwargs: object) -> list[ChatMessage]:
         """Return the messages of the prompt, the stable beginning marked if a Claude model is to read them."""
         messages, values = self._filled(kwargs)
-        model = self.model if llm is None else llm.metadata.model_name
-        if _has_marks(messages) or (model is not None and "claude" not in model.lower()):
+        models = names_of(llm) if llm is not None else () if self.model is None else (self.model,)
+        if _has_marks(messages) or not all("claude" in model.lower() for model in models):
             return messages
         pieces = [
             _pieces(template, message, values, self.stability)
             for template, message in zip(self.message_templates, messages, strict=False)
         ]
-        return _marked(messages, pieces, model=model, ttl=self.ttl)
+        return _marked(messages, pieces, model=_most_demanding(models), ttl=self.ttl)
 
     def _filled(self, given: Mapping[str, object]) -> tuple[list[ChatMessage], Mapping[str, object]]:
         """Return the messages as the plain template fills them, and the values by the template's own names."""
@@ -248,6 +250,11 @@ def _split(
 def _worst(names: Sequence[str], stability: Mapping[str, Stability]) -> Stability:
     levels = [STABILITIES.index(stability.get(name, "turn")) for name in names]
     return STABILITIES[max(levels, default=0)]
+
+
+def _most_demanding(models: Sequence[str]) -> str | None:
+    """Return the model with the largest minimum, so that a mark holds whichever of them answers."""
+    return max(models, key=lambda model: minimum_tokens(model) or 0, default=None)
 
 
 def _has_marks(messages: Sequence[ChatMessage]) -> bool:

@@ -14,7 +14,7 @@ from costkit.ledger.usage import Recorder
 from costkit.route import Decision, Policy, Router, Tier, allow_data_classes, tiers_of
 from costkit.tokens import default_counter
 from llamaindex_costkit._calls import run_id
-from llamaindex_costkit._delegate import Asked, Chosen, DelegatingLLM
+from llamaindex_costkit._delegate import Asked, Chosen, DelegatingLLM, names_of
 
 __all__ = ["CostkitRouterLLM"]
 
@@ -73,6 +73,11 @@ class CostkitRouterLLM(DelegatingLLM):
             model_name="|".join(arm.model_name for arm in arms),
             system_role=arms[-1].system_role,
         )
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The ids of the models behind the router, cheapest first."""
+        return tuple(name for llm in self._arms.values() for name in names_of(llm))
 
     def _choose(self, asked: Asked) -> Chosen:
         decision = self._router.decide(
