@@ -20,14 +20,14 @@ from costkit.scope import use
 from langchain_costkit._decided import id_of, mark_of
 from langchain_costkit._encoding import marked
 from langchain_costkit._question import asked_by
-from langchain_costkit._scoped import ain_scope, alone, in_scope, scope_of
+from langchain_costkit._scoped import ScopedEvents, ain_scope, alone, in_scope, scope_of
 
 __all__ = ["CostkitRouterChain"]
 
 EVENT = "costkit_route"
 
 
-class CostkitRouterChain(RunnableSerializable[Input, Output]):
+class CostkitRouterChain(ScopedEvents, RunnableSerializable[Input, Output]):  # type: ignore[misc]  # its overload v3 returns no stream
     """Sends each question to the cheapest of several chains that is trusted with it.
 
     A message in the answer says in ``response_metadata["costkit"]`` which chain answered and why; every decision is

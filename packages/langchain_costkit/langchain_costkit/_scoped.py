@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 from langchain_core.runnables import RunnableConfig, ensure_config
+from langchain_core.runnables.schema import StreamEvent
 
 from costkit.scope import Scope, current, from_metadata, use
 
@@ -52,6 +53,23 @@ async def ain_scope(chunks: AsyncIterator[T], scope: Scope) -> AsyncIterator[T]:
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
+
+
+class ScopedEvents:
+    """Gives a runnable an event stream that keeps the scope of its call; stands before LangChain's class."""
+
+    def astream_events(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2"] = "v2",
+        **kwargs: Any,
+    ) -> AsyncIterator[StreamEvent]:
+        """Stream the events of the run, with the scope of this call."""
+        config = ensure_config(config)
+        events = super().astream_events(input, config, version=version, **kwargs)  # type: ignore[misc]
+        return ain_scope(events, scope_of(config))
 
 
 async def alone(value: T) -> AsyncIterator[T]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Generic, Literal, cast
+from typing import Any, Generic, cast
 
 from langchain_core.callbacks import CallbackManagerForChainRun, adispatch_custom_event, dispatch_custom_event
 from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.graph import Graph
-from langchain_core.runnables.schema import StreamEvent
 from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output
 
 from costkit.cache import Lookup, ResponseCache
@@ -22,7 +21,7 @@ from langchain_costkit._encoding import decode, encode, is_complete, marked, pie
 from langchain_costkit._hits import CACHE_EVENT, cache_of, fingerprint
 from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
-from langchain_costkit._scoped import ain_scope, alone, in_scope, scope_of
+from langchain_costkit._scoped import ScopedEvents, ain_scope, alone, in_scope, scope_of
 from langchain_costkit._settings import keeps_history, settings_in
 from langchain_costkit._witness import Witness
 
@@ -75,7 +74,7 @@ def cached(
     return CachedRunnable(chain, cache, version=known, question_key=question_key)
 
 
-class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
+class CachedRunnable(ScopedEvents, Runnable[Input, Output], Generic[Input, Output]):  # type: ignore[misc]  # its overload v3 returns no stream
     """A runnable behind the response cache; make one with ``cached``.
 
     Each decision is dispatched as the custom event ``costkit_cache`` and booked in the ledger; an answer that is a
@@ -152,18 +151,6 @@ class CachedRunnable(Runnable[Input, Output], Generic[Input, Output]):
         config = ensure_config(config)
         chunks = self._atransform_stream_with_config(alone(input), self._astream, config, **kwargs)
         return ain_scope(chunks, scope_of(config))
-
-    def astream_events(  # type: ignore[override]  # its overload v3 returns no stream
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        *,
-        version: Literal["v1", "v2"] = "v2",
-        **kwargs: Any,
-    ) -> AsyncIterator[StreamEvent]:
-        """Stream the events of the chain, with the scope of this call."""
-        config = ensure_config(config)
-        return ain_scope(super().astream_events(input, config, version=version, **kwargs), scope_of(config))
 
     def _invoke(
         self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any

@@ -26,7 +26,7 @@ from langchain_costkit._encoding import marked
 from langchain_costkit._fields import check_fields
 from langchain_costkit._hits import settings_of
 from langchain_costkit._question import last_human
-from langchain_costkit._scoped import ain_scope, in_scope, scope_of
+from langchain_costkit._scoped import ScopedEvents, ain_scope, in_scope, scope_of
 
 __all__ = ["CostkitRouterChain", "CostkitRouterChatModel"]
 
@@ -35,7 +35,7 @@ QuestionFinder = Callable[[Sequence[BaseMessage]], str]
 Tools = Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool]
 
 
-class CostkitRouterChatModel(BaseChatModel):
+class CostkitRouterChatModel(ScopedEvents, BaseChatModel):  # type: ignore[misc]  # its overload v3 returns no stream
     """A chat model that sends each question to the cheapest of its models that is trusted with it.
 
     The answer says in ``response_metadata["costkit"]`` which tier and model answered, and why.
