@@ -14,7 +14,6 @@ from langchain_core.runnables import RunnablePassthrough
 from pydantic import SecretStr
 
 from costkit.ledger import default_ledger
-from costkit.models import minilm_folder
 from costkit.testing import MessagesServer
 from langchain_costkit import (
     CacheBreakpointPromptTemplate,
@@ -31,7 +30,7 @@ def server() -> Iterator[MessagesServer]:
         yield running
 
 
-@pytest.mark.skipif(not minilm_folder().is_dir(), reason="minilm is not prepared: run `costkit models`")
+@pytest.mark.usefixtures("minilm")
 def test_five_lines_walk_one_question_through_five_parts(
     server: MessagesServer, retriever: BaseRetriever, monkeypatch: pytest.MonkeyPatch
 ) -> None:
