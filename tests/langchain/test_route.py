@@ -231,6 +231,26 @@ def test_an_error_of_the_model_reaches_the_caller(recorder: ListRecorder) -> Non
     assert llm.invoke(HARD).content == OPUS
 
 
+@pytest.mark.parametrize("kind", [Model, StreamingModel])
+async def test_a_failed_call_is_booked_under_the_model_and_tier_that_failed(
+    recorder: ListRecorder, kind: type[Model]
+) -> None:
+    llm = CostkitRouterChatModel([kind(model=HAIKU, broken=True), Model(model=OPUS)], recorder=recorder)
+    config: Any = {"callbacks": [CostkitUsageHandler(recorder=recorder)]}
+
+    with pytest.raises(ConnectionError):
+        llm.invoke(EASY, config)
+    with pytest.raises(ConnectionError):
+        await llm.ainvoke(EASY, config)
+    with pytest.raises(ConnectionError):
+        list(llm.stream(EASY, config))
+    with pytest.raises(ConnectionError):
+        [chunk async for chunk in llm.astream(EASY, config)]
+
+    booked = [(event.status, event.model, event.tier) for event in recorder.events if event.part == "model"]
+    assert booked == [("failed", HAIKU, "cheap")] * 4
+
+
 def test_wrong_lists_are_refused_at_construction() -> None:
     haiku, opus = Model(model=HAIKU), Model(model=OPUS)
     with pytest.raises(ConfigurationError, match="at least one model"):

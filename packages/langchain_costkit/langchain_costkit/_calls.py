@@ -17,6 +17,7 @@ from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Usage
 from costkit.prices import default_book
 from costkit.scope import Scope, current, from_metadata
+from langchain_costkit._decided import blamed_in
 from langchain_costkit._encoding import is_unfinished
 
 _log = logging.getLogger("costkit.ledger")
@@ -141,6 +142,9 @@ class ModelCallHandler(BaseCallbackHandler):
                 if isinstance(response, LLMResult)
                 else Billed(model=started.model, usage=None)
             )
+            mark = blamed_in(error)
+            if mark and not billed.mark:
+                billed = replace(billed, mark=mark, model=str(mark["model"]))
             self.call_failed(run_id, started, billed, error)
 
     def _begin(

@@ -21,7 +21,7 @@ from costkit.route import Decision, Policy, Prompted, Router, Tier, allow_data_c
 from costkit.scope import use
 from costkit.tokens import default_counter
 from langchain_costkit._chain_route import CostkitRouterChain
-from langchain_costkit._decided import id_of, mark_of
+from langchain_costkit._decided import blaming, id_of, mark_of
 from langchain_costkit._encoding import marked
 from langchain_costkit._fields import check_fields
 from langchain_costkit._hits import settings_of
@@ -163,9 +163,10 @@ class CostkitRouterChatModel(ScopedEvents, BaseChatModel):  # type: ignore[misc]
         **kwargs: Any,
     ) -> ChatResult:
         call = self._call(messages, stop, run_manager, kwargs)
-        if call.model is not None:
-            return call.marked(call.model._generate(messages, run_manager=run_manager, **call.options))
-        return call.marked_message(call.arm.invoke(messages, _QUIET, **call.options))
+        with blaming(call.mark):
+            if call.model is not None:
+                return call.marked(call.model._generate(messages, run_manager=run_manager, **call.options))
+            return call.marked_message(call.arm.invoke(messages, _QUIET, **call.options))
 
     async def _agenerate(
         self,
@@ -175,9 +176,10 @@ class CostkitRouterChatModel(ScopedEvents, BaseChatModel):  # type: ignore[misc]
         **kwargs: Any,
     ) -> ChatResult:
         call = self._call(messages, stop, run_manager, kwargs)
-        if call.model is not None:
-            return call.marked(await call.model._agenerate(messages, run_manager=run_manager, **call.options))
-        return call.marked_message(await call.arm.ainvoke(messages, _QUIET, **call.options))
+        with blaming(call.mark):
+            if call.model is not None:
+                return call.marked(await call.model._agenerate(messages, run_manager=run_manager, **call.options))
+            return call.marked_message(await call.arm.ainvoke(messages, _QUIET, **call.options))
 
     def _stream(
         self,
@@ -187,15 +189,9 @@ class CostkitRouterChatModel(ScopedEvents, BaseChatModel):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         call = self._call(messages, stop, run_manager, kwargs)
-        if call.model is None:
-            chunks = (_chunk(message) for message in call.arm.stream(messages, _QUIET, **call.options))
-        elif type(call.model)._stream is BaseChatModel._stream:
-            result = call.model._generate(messages, run_manager=run_manager, **call.options)
-            chunks = (_chunk(one.message) for one in result.generations[:1])
-        else:
-            chunks = call.model._stream(messages, run_manager=run_manager, **call.options)  # type: ignore[assignment]
-        for position, chunk in enumerate(chunks):
-            yield chunk if position else call.marked_chunk(chunk)
+        with blaming(call.mark):
+            for position, chunk in enumerate(call.chunks(messages, run_manager)):
+                yield chunk if position else call.marked_chunk(chunk)
 
     async def _astream(
         self,
@@ -206,9 +202,10 @@ class CostkitRouterChatModel(ScopedEvents, BaseChatModel):  # type: ignore[misc]
     ) -> AsyncIterator[ChatGenerationChunk]:
         call = self._call(messages, stop, run_manager, kwargs)
         first = True
-        async for chunk in call.achunks(messages, run_manager):
-            yield call.marked_chunk(chunk) if first else chunk
-            first = False
+        with blaming(call.mark):
+            async for chunk in call.achunks(messages, run_manager):
+                yield call.marked_chunk(chunk) if first else chunk
+                first = False
 
     def _call(
         self,
@@ -269,6 +266,18 @@ class _Call:
 
     def marked_chunk(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
         return chunk.model_copy(update={"message": marked(chunk.message, self.mark)})
+
+    def chunks(
+        self, messages: list[BaseMessage], run_manager: CallbackManagerForLLMRun | None
+    ) -> Iterator[ChatGenerationChunk]:
+        if self.model is None:
+            for message in self.arm.stream(messages, _QUIET, **self.options):
+                yield _chunk(message)
+        elif type(self.model)._stream is BaseChatModel._stream:
+            result = self.model._generate(messages, run_manager=run_manager, **self.options)
+            yield _chunk(result.generations[0].message)
+        else:
+            yield from self.model._stream(messages, run_manager=run_manager, **self.options)
 
     async def achunks(
         self, messages: list[BaseMessage], run_manager: AsyncCallbackManagerForLLMRun | None
