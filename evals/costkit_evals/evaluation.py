@@ -214,8 +214,9 @@ def _held_out(plan: Plan, rows: Mapping[Unit, Sequence[Scored]]) -> tuple[str, .
 def _ragas(
     plan: Plan, unit: Unit, rows: Sequence[Scored], metrics: Sequence[str], embedder: Embedder
 ) -> Mapping[str, Sequence[float | None]]:
-    """Score the naive and the full pipeline with ragas too; the others differ in degree only."""
-    if not metrics or unit.phase != "first" or unit.reader != "tiered" or unit.pipeline not in ("naive", "all"):
+    """Score the naive and the full pipeline of the first framework with ragas too; the others differ in degree only."""
+    place = (unit.framework, unit.phase, unit.reader)
+    if not metrics or place != (plan.frameworks[0], "first", "tiered") or unit.pipeline not in ("naive", "all"):
         return {}
     from costkit_evals.ragas_metrics import RagasRow, score
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,12 @@ def _resampled(columns: Sequence[Sequence[float]], clusters: Sequence[str], seed
         [np.bincount(members, weights=np.asarray(column, dtype=float), minlength=len(names)) for column in columns],
         axis=1,
     )
-    draws = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
-    sums: Array = totals[draws].sum(axis=1)
+    sums: Array = _weights(len(names), seed) @ totals
     return sums
+
+
+@lru_cache(maxsize=16)
+def _weights(clusters: int, seed: int) -> Array:
+    """Return how often each draw holds each cluster, shape (RESAMPLES, clusters)."""
+    draws = np.random.default_rng(seed).integers(clusters, size=(RESAMPLES, clusters))
+    return np.stack([np.bincount(draw, minlength=clusters) for draw in draws]).astype(float)
