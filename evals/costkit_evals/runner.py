@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import tempfile
@@ -125,15 +126,16 @@ def finish(folder: Path) -> None:
 def _readers(phase: Phase, pipeline: Pipeline) -> tuple[ReaderName, ...]:
     """Return the readers a pipeline is run with in a phase; none where the phase has nothing new to say about it.
 
-    With the cache off, ``cache`` is the naive pipeline and ``route+cache`` is ``route``; a replay is about the cache,
-    and conversations about what grows with history. Naive and all also run with each reader at both tiers.
+    With the cache off, ``cache`` is the naive pipeline and ``route+cache`` is ``route``. A replay is about the cache,
+    alone and with everything else, and conversations about what grows with history. Naive and all also run with each
+    reader at both tiers.
     """
     if phase == "first":
         if pipeline.name in ("cache", "route+cache"):
             return ()
         return ("tiered", "strong", "weak") if pipeline.name in ("naive", "all") else ("tiered",)
     if phase == "replay":
-        return ("tiered",) if pipeline.name == "naive" or "cache" in pipeline.parts else ()
+        return ("tiered",) if pipeline.name in ("naive", "cache", "all") else ()
     return ("tiered",) if pipeline.name in ("naive", "prompt", "all") else ()
 
 
@@ -176,6 +178,8 @@ def _run_missing(plan: Plan, missing: Sequence[Unit], rows: Path, on_done: Calla
     vectors = rows.parent / "vectors.npz"
     Workbench(plan, vectors).warm()
     context = multiprocessing.get_context("spawn")
+    # One process per core: a second thread for small products would only wait for the other process.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with (
         context.Manager() as manager,
         ProcessPoolExecutor(len(plan.frameworks), mp_context=context, initializer=_ignore_interrupt) as pool,

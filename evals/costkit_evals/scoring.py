@@ -127,8 +127,9 @@ class Scorer:
             "exact_match": metrics.exact_match(given, question.answers),
             "containment": metrics.containment(given, question.answers),
             "abstention_accuracy": metrics.abstention_accuracy(abstained=abstained, answerable=question.answerable),
-            "semantic_similarity": self._similarity(given, question.answers),
         }
+        if asking.source == "question":  # an answer's embedding is dear; other wordings of a question add little
+            quality["semantic_similarity"] = self._similarity(given, question.answers)
         return quality | (self._context_quality(asking, asked.trace.context) if not asked.hit else {})
 
     def _context_quality(self, asking: Asking, context: Sequence[Piece]) -> dict[str, float | None]:
