@@ -81,16 +81,19 @@ class Scorer:
         self._settings = settings
         self._book = book
 
-    def score(self, asking: Asking, asked: Asked, *, earlier: Mapping[str, Asking]) -> Scored:
+    def score(self, asking: Asking, asked: Asked, *, earlier: Mapping[str, Asking], similarity: bool) -> Scored:
         """Score one answer.
 
         Args:
             asking: What was asked.
             asked: What came back.
             earlier: Earlier askings by wording, to judge whose answer a hit served.
+            similarity: Also compare the answer's meaning; embedding it takes longer than everything else.
         """
         question = asking.question
         quality = self._quality(asking, asked)
+        if similarity:
+            quality["semantic_similarity"] = self._similarity(asked.answer, question.answers)
         matched = earlier.get(asked.matched_question or "")
         contained = quality["containment"]
         answered = (contained or 0.0) >= SUCCESS_CONTAINMENT
@@ -128,8 +131,6 @@ class Scorer:
             "containment": metrics.containment(given, question.answers),
             "abstention_accuracy": metrics.abstention_accuracy(abstained=abstained, answerable=question.answerable),
         }
-        if asking.source == "question":  # an answer's embedding is dear; other wordings of a question add little
-            quality["semantic_similarity"] = self._similarity(given, question.answers)
         return quality | (self._context_quality(asking, asked.trace.context) if not asked.hit else {})
 
     def _context_quality(self, asking: Asking, context: Sequence[Piece]) -> dict[str, float | None]:
@@ -146,7 +147,7 @@ class Scorer:
     def _similarity(self, answer: str, references: Sequence[str]) -> float | None:
         if not references:
             return None
-        if not answer:
+        if _abstained(answer):
             return 0.0
         vectors = self._embedder.embed([answer, *references])
         return float(max(vectors[1:] @ vectors[0]))

@@ -70,7 +70,7 @@ class Workbench:
             chain = _build(unit.framework, pipeline, self._bench(unit.reader, Path(folder)))
             try:
                 with use(Scope(tenant=self._plan.golden.name, purpose="eval")):
-                    return self._ask_all(chain, askings, on_done)
+                    return self._ask_all(chain, askings, on_done, similarity=_is_headline(unit))
             finally:
                 chain.close()
 
@@ -91,7 +91,9 @@ class Workbench:
             settings.strong_model: weak if reader == "weak" else strong,
         }
 
-    def _ask_all(self, chain: Chain, askings: Sequence[Asking], on_done: Callable[[int], None]) -> list[Scored]:
+    def _ask_all(
+        self, chain: Chain, askings: Sequence[Asking], on_done: Callable[[int], None], *, similarity: bool
+    ) -> list[Scored]:
         scored: list[Scored] = []
         earlier: dict[str, Asking] = {}
         history: list[tuple[str, str]] = []
@@ -101,13 +103,18 @@ class Workbench:
                 conversation, history = asking.conversation, []
             asked = _attempt(chain, asking, history)
             if asked is not None:
-                scored.append(self._scorer.score(asking, asked, earlier=earlier))
+                scored.append(self._scorer.score(asking, asked, earlier=earlier, similarity=similarity))
                 earlier[asking.question.question] = asking
                 if conversation is not None:
                     history.append((asking.question.question, asked.answer))
             if number % TELL_EVERY == 0 or number == len(askings):
                 on_done(number % TELL_EVERY or TELL_EVERY)
         return scored
+
+
+def _is_headline(unit: Unit) -> bool:
+    """True for the two rows that stand side by side: naive and all, first pass, one reader per tier."""
+    return (unit.phase, unit.reader) == ("first", "tiered") and unit.pipeline in ("naive", "all")
 
 
 def _attempt(chain: Chain, asking: Asking, history: Sequence[tuple[str, str]]) -> Asked | None:
