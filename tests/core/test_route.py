@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +90,23 @@ def test_policy_rules_a_tier_out_whatever_it_costs(recorder: ListRecorder) -> No
     assert restricted.tier.name == "strong"
     assert "restricted" in restricted.refused["cheap"]
     assert router.decide("What is the price?").tier.name == "strong", "unlabelled data may be anything"
+
+
+def test_a_decision_shows_as_plain_values(recorder: ListRecorder) -> None:
+    router = Router(
+        [Tier(name="public", model=CHEAP, data_classes=frozenset({"public"})), Tier(name="strong", model=STRONG)],
+        recorder=recorder,
+    )
+
+    decision = router.decide("What is the price?", input_tokens=1000)
+
+    assert json.loads(json.dumps(decision.mark)) == decision.mark
+    assert decision.mark["part"] == "route"
+    assert decision.mark["decision"] == decision.mark["tier"] == "strong"
+    assert (decision.mark["model"], decision.mark["reason"]) == (STRONG, decision.reason)
+    assert decision.mark["refused"] == {"public": decision.refused["public"]}
+    assert decision.mark["expected_nano_usd"] == decision.cost_nano_usd["strong"]
+    assert decision.mark["saved_nano_usd"] == 0
 
 
 def test_where_policy_rules_everything_out_the_error_says_so(recorder: ListRecorder) -> None:

@@ -182,6 +182,19 @@ def test_a_call_that_the_provider_refused_is_booked_as_failed_at_no_cost(
     assert "try later" in event.reason
 
 
+class BrokenStreamError(Exception):
+    status_code = 200
+
+
+def test_an_error_within_a_stream_is_unpriced_since_its_tokens_are_billed(
+    handler: CostkitUsageHandler, recorder: ListRecorder
+) -> None:
+    with pytest.raises(BrokenStreamError):
+        Streams(error=BrokenStreamError("overloaded")).invoke("hi", {"callbacks": [handler]})
+
+    assert [(event.status, event.cost_nano_usd) for event in recorder.events] == [("failed", None)]
+
+
 def test_a_replay_by_langchains_cache_is_saved_and_not_paid(
     handler: CostkitUsageHandler, recorder: ListRecorder
 ) -> None:

@@ -14,11 +14,12 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from costkit.errors import ConfigurationError
+from costkit.ledger.calls import ModelCall, is_refusal
 from costkit.ledger.usage import Usage
 from costkit.prices import default_book
 from costkit.scope import Scope, current, from_metadata
 from langchain_costkit._decided import blamed_in
-from langchain_costkit._encoding import is_unfinished
+from langchain_costkit._encoding import stopped_early
 
 _log = logging.getLogger("costkit.ledger")
 
@@ -43,22 +44,14 @@ class Started:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Billed:
-    """How a model call ended.
+class Call(ModelCall):
+    """A model call that ended.
 
     Attributes:
-        model: The model as the provider names it, or as asked for.
-        usage: Tokens, or None where the provider did not say.
         replayed: The answer came from a LangChain cache: nothing was paid.
-        unfinished: The model was cut short or declined.
-        mark: What a costkit part wrote on the message.
     """
 
-    model: str | None
-    usage: Usage | None
     replayed: bool = False
-    unfinished: bool = False
-    mark: Mapping[str, object] = field(default_factory=dict)
 
 
 class ModelCallHandler(BaseCallbackHandler):
@@ -70,11 +63,12 @@ class ModelCallHandler(BaseCallbackHandler):
         self._started: dict[UUID, Started] = {}
         self._roots: dict[UUID, UUID] = {}
 
-    def call_ended(self, run_id: UUID, started: Started, billed: Billed) -> None:
-        """Take note of a call that returned."""
+    def call_ended(self, call: Call) -> None:
+        """Take note of a call that returned, raised or was abandoned."""
 
-    def call_failed(self, run_id: UUID, started: Started, billed: Billed, error: BaseException) -> None:
-        """Take note of a call that raised or was abandoned; tokens that are known by then stand in ``billed``."""
+    def root_of(self, run_id: UUID) -> UUID:
+        """Return the outermost run that a run under way belongs to, as far as this handler saw it begin."""
+        return self._roots.get(run_id, run_id)
 
     def on_chain_start(
         self,
@@ -86,7 +80,7 @@ class ModelCallHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Remember which run a nested run belongs to."""
-        self._roots[run_id] = self._root(run_id, parent_run_id)
+        self._roots[run_id] = self.root_of(parent_run_id or run_id)
 
     def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
         """Forget a run that ended."""
@@ -130,22 +124,15 @@ class ModelCallHandler(BaseCallbackHandler):
         """Pair the end of a call with its start."""
         started = self._started.pop(run_id, None)
         if started is not None:
-            self.call_ended(run_id, started, billed_for(response, started))
+            self.call_ended(_ended(run_id, started, response))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Pair the failure of a call with its start."""
         started = self._started.pop(run_id, None)
         if started is not None:
-            response = kwargs.get("response")
-            billed = (
-                billed_for(response, started)
-                if isinstance(response, LLMResult)
-                else Billed(model=started.model, usage=None)
-            )
-            mark = blamed_in(error)
-            if mark and not billed.mark:
-                billed = replace(billed, mark=mark, model=str(mark["model"]))
-            self.call_failed(run_id, started, billed, error)
+            known = kwargs.get("response")
+            response = known if isinstance(known, LLMResult) else LLMResult(generations=[])
+            self.call_ended(_ended(run_id, started, response, error=error))
 
     def _begin(
         self,
@@ -160,12 +147,9 @@ class ModelCallHandler(BaseCallbackHandler):
         self._started[run_id] = Started(
             model=next((name for name in names if isinstance(name, str)), None),
             one_hour=one_hour,
-            root=self._root(run_id, parent_run_id),
+            root=self.root_of(parent_run_id or run_id),
             scope=_scope(metadata),
         )
-
-    def _root(self, run_id: UUID, parent_run_id: UUID | None) -> UUID:
-        return run_id if parent_run_id is None else self._roots.get(parent_run_id, parent_run_id)
 
 
 def _scope(metadata: Mapping[str, object]) -> Scope:
@@ -177,33 +161,42 @@ def _scope(metadata: Mapping[str, object]) -> Scope:
         return current() or Scope()
 
 
-def billed_for(response: LLMResult, started: Started) -> Billed:
-    """Read what a call was billed for; LangChain spreads it over message, result and request."""
+def _ended(run_id: UUID, started: Started, response: LLMResult, *, error: BaseException | None = None) -> Call:
+    """Read what a call was billed for; LangChain spreads it over message, result and request.
+
+    Of a call that failed, ``response`` holds what is known by then.
+    """
     messages = [batch[0].message for batch in response.generations if batch and isinstance(batch[0], ChatGeneration)]
     answers = [message for message in messages if isinstance(message, AIMessage)]
     usages = [usage for answer in answers if (usage := _usage_of(answer, one_hour=started.one_hour)) is not None]
     output = response.llm_output or {}
     facts = answers[0].response_metadata if answers else {}
-    mark = facts.get("costkit")
-    mark = mark if isinstance(mark, Mapping) else {}
+    written = facts.get("costkit") or blamed_in(error)
+    mark = written if isinstance(written, Mapping) else {}
     said = [source.get(key) for source in (facts, output) for key in ("model_name", "model")]
     names = (*said, mark.get("model"), started.model)
-    return Billed(
+    return Call(
+        id=run_id.hex,
         model=next((name for name in names if isinstance(name, str) and name), None),
         usage=sum(usages[1:], usages[0]) if usages else _usage_of_result(output),
-        replayed=any("total_cost" in (answer.usage_metadata or {}) for answer in answers),
-        unfinished=any(is_unfinished(answer) for answer in answers),
+        failure="" if error is None else f"{type(error).__name__}: {error}",
+        refused=is_refusal(error),
+        unfinished=any(stopped_early(answer) for answer in answers),
         mark=mark,
+        scope=started.scope,
+        run_id=str(started.root),
+        seconds=time.perf_counter() - started.began,
+        replayed=any("total_cost" in (answer.usage_metadata or {}) for answer in answers),
     )
 
 
 def paid_for(generations: Sequence[Generation]) -> tuple[Usage, int | None]:
     """Return what one call used and cost, read from its generations alone; a cost of None is unpriced."""
-    nothing_known = Started(model=None, one_hour=False, root=uuid4())
-    billed = billed_for(LLMResult(generations=[list(generations)]), nothing_known)
-    if billed.model is None or billed.usage is None:
-        return billed.usage or Usage(), None
-    return billed.usage, default_book().price(billed.model, billed.usage).cost_nano_usd
+    unknown = uuid4()
+    started = Started(model=None, one_hour=False, root=unknown)
+    call = _ended(unknown, started, LLMResult(generations=[list(generations)]))
+    cost, _ = call.price(default_book())
+    return call.usage or Usage(), cost
 
 
 def _usage_of(answer: AIMessage, *, one_hour: bool) -> Usage | None:

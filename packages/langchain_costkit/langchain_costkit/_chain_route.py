@@ -17,7 +17,7 @@ from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Recorder
 from costkit.route import Policy, Prompted, Router, Tier, allow_data_classes, question_in, tiers_of
 from costkit.scope import use
-from langchain_costkit._decided import id_of, mark_of
+from langchain_costkit._decided import id_of
 from langchain_costkit._encoding import marked
 from langchain_costkit._question import asked_by
 from langchain_costkit._scoped import ScopedEvents, ain_scope, alone, in_scope, scope_of
@@ -152,7 +152,7 @@ class CostkitRouterChain(ScopedEvents, RunnableSerializable[Input, Output]):  # 
             asked = Prompted(question="")  # an input of unknown form goes to the strongest tier
         run_id = str(run_manager.parent_run_id or run_manager.run_id)
         decision = self._router.decide(asked.question, passages=asked.passages, run_id=run_id)
-        return self.chains[self.tiers.index(decision.tier)], mark_of(decision)
+        return self.chains[self.tiers.index(decision.tier)], decision.mark
 
 
 def _chain_tiers(chains: Sequence[Runnable[Any, Any]], names: Sequence[str] | None) -> tuple[Tier, ...]:

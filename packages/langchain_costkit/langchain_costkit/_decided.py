@@ -1,4 +1,4 @@
-"""What the two routers share: how a decision shows, and which model a runnable calls."""
+"""Which model a runnable calls, and whose failure it was."""
 
 from __future__ import annotations
 
@@ -6,23 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from langchain_core.runnables import Runnable
-
-from costkit.route import Decision
-
-
-def mark_of(decision: Decision) -> dict[str, object]:
-    """Return what a user sees of a decision."""
-    tier = decision.tier
-    return {
-        "part": "route",
-        "decision": tier.name,
-        "tier": tier.name,
-        "model": tier.model,
-        "reason": decision.reason,
-        "refused": dict(decision.refused),
-        "expected_nano_usd": decision.cost_nano_usd.get(tier.name),
-        "saved_nano_usd": decision.saved_nano_usd,
-    }
 
 
 def id_of(model: object) -> str | None:
@@ -44,7 +27,7 @@ def blaming(mark: Mapping[str, object]) -> Iterator[None]:
         raise
 
 
-def blamed_in(error: BaseException) -> Mapping[str, object]:
+def blamed_in(error: BaseException | None) -> Mapping[str, object]:
     """Return what ``blaming`` wrote on an exception."""
     mark = getattr(error, "costkit", None)
     return mark if isinstance(mark, Mapping) else {}

@@ -7,7 +7,6 @@ document. Never pickle: an entry is data.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -17,12 +16,12 @@ from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables.utils import AddableDict
 
+from costkit.cache import doors
 from costkit.errors import DataError
+from costkit.ledger.calls import is_unfinished
 
 # Facts about one call to the provider, untrue of a replay.
 _OF_THE_CALL = ("id", "usage", "token_usage", "headers", "costkit")
-_UNFINISHED = {"max_tokens", "length", "refusal", "content_filter", "model_context_window_exceeded", "pause_turn"}
-_PIECE = re.compile(r"\s*\S+\s*")
 
 
 def encode(value: object) -> str:
@@ -80,16 +79,16 @@ def is_complete(answer: object) -> bool:
     if isinstance(answer, str):
         return bool(answer.strip())
     if isinstance(answer, AIMessage):
-        return bool(str(answer.text).strip()) and not answer.tool_calls and not is_unfinished(answer)
+        return bool(str(answer.text).strip()) and not answer.tool_calls and not stopped_early(answer)
     if isinstance(answer, Mapping):
         return is_complete(answer.get("answer"))
     return False
 
 
-def is_unfinished(message: BaseMessage) -> bool:
+def stopped_early(message: BaseMessage) -> bool:
     """True if the provider says that the model was cut short or declined."""
     facts = message.response_metadata
-    return (facts.get("stop_reason") or facts.get("finish_reason")) in _UNFINISHED
+    return is_unfinished(facts.get("stop_reason") or facts.get("finish_reason"))
 
 
 def whole(chunk: object) -> object:
@@ -104,7 +103,7 @@ def whole(chunk: object) -> object:
 def pieces(answer: object) -> Iterator[object]:
     """Yield a kept answer as a stream's chunks, whose sum is the answer."""
     if isinstance(answer, str):
-        yield from _PIECE.findall(answer)
+        yield from doors.pieces(answer)
     elif isinstance(answer, AIMessage):
         yield from _message_pieces(answer)
     elif isinstance(answer, Mapping):
@@ -117,7 +116,7 @@ def pieces(answer: object) -> Iterator[object]:
 
 def _message_pieces(message: AIMessage) -> Iterator[AIMessageChunk]:
     if isinstance(message.content, str):
-        yield from (AIMessageChunk(content=part) for part in _PIECE.findall(message.content))
+        yield from (AIMessageChunk(content=part) for part in doors.pieces(message.content))
         content: Any = ""
     else:
         content = message.content  # blocks have no natural pieces

@@ -1,4 +1,4 @@
-"""What the doors to the cache share: which cache they use, and what tells models apart."""
+"""What the doors to the cache share: the event that tells of a decision, and what tells models apart."""
 
 from __future__ import annotations
 
@@ -9,28 +9,10 @@ from collections.abc import Mapping
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
-from costkit.cache import ResponseCache
 from costkit.cache.identity import canonical_json
-from costkit.errors import ConfigurationError
 
 # Name of the custom event that every decision of the cache is dispatched as.
 CACHE_EVENT = "costkit_cache"
-
-
-def cache_of(given: ResponseCache | None, *, version: str, require_tenant: bool) -> ResponseCache:
-    """Return the cache that the user gave, else the default one.
-
-    Raises:
-        ConfigurationError: ``require_tenant`` is asked for here and not set on the given cache.
-        StoreLockedError: Another process holds the folder of the default cache.
-    """
-    if given is None:
-        return ResponseCache(version=version, require_tenant=require_tenant)
-    if require_tenant and not given.require_tenant:
-        raise ConfigurationError(
-            "require_tenant=True has no effect on a given cache; use ResponseCache(require_tenant=True)"
-        )
-    return given
 
 
 def fingerprint(runnable: object) -> str | None:

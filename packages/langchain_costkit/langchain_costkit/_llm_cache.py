@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +13,10 @@ from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dic
 from langchain_core.outputs import ChatGeneration
 
 from costkit.cache import Evidence, ResponseCache
+from costkit.cache.doors import cache_for, question_span
 from costkit.errors import ConfigurationError, DataError
-from costkit.tokens import default_counter
 from langchain_costkit._calls import paid_for
 from langchain_costkit._encoding import decode_generations, encode_generations, is_complete
-from langchain_costkit._hits import cache_of
 from langchain_costkit._question import beside_text, last_human
 from langchain_costkit._scoped import scope_of
 
@@ -26,9 +24,6 @@ __all__ = ["CostkitSemanticCache"]
 
 QuestionFinder = Callable[[Sequence[BaseMessage]], str | None]
 
-# A longer last message is a filled prompt, not a question: its embedding says little about what is asked.
-MAX_QUESTION_TOKENS = 100
-_PARAGRAPHS = re.compile(r"\S\s*\n\s*\n\s*\S")
 # Every entry rests on this document, so that one invalidation clears them all.
 _ALL = Evidence(document_id="langchain_costkit.CostkitSemanticCache")
 
@@ -62,7 +57,7 @@ class CostkitSemanticCache(BaseCache):
             raise ConfigurationError(
                 f"question={question!r}: a marker is the text before the question, such as 'Question:'"
             )
-        self.cache = cache_of(cache, version="langchain-llm-1", require_tenant=require_tenant)
+        self.cache = cache_for(cache, version="langchain-llm-1", require_tenant=require_tenant)
         self._question = question
         self._told = False
 
@@ -113,18 +108,15 @@ class CostkitSemanticCache(BaseCache):
             at = read.text.rfind(self._question)
             return None if at < 0 else (at + len(self._question), len(read.text))
         if self._question is not None:
-            found = self._question(read.messages)
-            at = read.text.rfind(found) if found else -1
-            return None if at < 0 else (at, at + len(found or ""))
-        if not _PARAGRAPHS.search(read.text) and default_counter().count(read.text) <= MAX_QUESTION_TOKENS:
-            return 0, len(read.text)
-        if not self._told:
+            return question_span(read.text, self._question(read.messages) or "")
+        spot = question_span(read.text)
+        if spot is None and not self._told:
             self._told = True
             _log.warning(
                 "the last human message is a filled prompt, so only the same prompt word for word is served; "
                 "say where its question stands with CostkitSemanticCache(question='Question:'), or use cached(chain)"
             )
-        return None
+        return spot
 
 
 @dataclass(frozen=True, kw_only=True)

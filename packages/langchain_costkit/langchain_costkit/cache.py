@@ -15,10 +15,11 @@ from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output
 
 from costkit.cache import Lookup, ResponseCache
+from costkit.cache.doors import cache_for
 from costkit.errors import ConfigurationError, DataError
 from costkit.scope import use
 from langchain_costkit._encoding import decode, encode, is_complete, marked, pieces, whole
-from langchain_costkit._hits import CACHE_EVENT, cache_of, fingerprint
+from langchain_costkit._hits import CACHE_EVENT, fingerprint
 from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
 from langchain_costkit._scoped import ScopedEvents, ain_scope, alone, in_scope, scope_of
@@ -70,7 +71,7 @@ def cached(
             f"version={version!r}: this {type(chain).__name__} has no complete serialised form to tell its answers "
             "apart by; give version='support-1' and change it with every change of prompt, model or corpus"
         )
-    cache = cache_of(cache, version=known, require_tenant=require_tenant)
+    cache = cache_for(cache, version=known, require_tenant=require_tenant)
     return CachedRunnable(chain, cache, version=known, question_key=question_key)
 
 
@@ -244,15 +245,16 @@ class CachedRunnable(ScopedEvents, Runnable[Input, Output], Generic[Input, Outpu
             return self.cache.bypass(f"a kept answer cannot be read: {error!r}", run_id=run_id), None
 
     def _keep(self, found: Lookup, answer: object, witness: Witness) -> None:
-        if found.ticket is None or not witness.complete or not is_complete(answer):
+        if found.ticket is None or not witness.tally.complete or not is_complete(answer):
             return
         try:
             text = encode(answer)
         except DataError as error:
             _log.info("an answer was not cached: %s", error)
             return
+        spent = witness.tally
         self.cache.store(
-            found.ticket, text, evidence=witness.evidence, usage=witness.usage, cost_nano_usd=witness.cost_nano_usd
+            found.ticket, text, evidence=witness.evidence, usage=spent.usage, cost_nano_usd=spent.cost_nano_usd
         )
 
 

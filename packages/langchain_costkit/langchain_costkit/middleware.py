@@ -15,14 +15,16 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration
 
 from costkit.cache import Lookup, ResponseCache
+from costkit.cache.doors import cache_for
 from costkit.errors import DataError, MissingExtraError
+from costkit.prompt.template import takes_breakpoints
 from langchain_costkit._calls import paid_for
 from langchain_costkit._decided import id_of
 from langchain_costkit._encoding import decode, encode, is_complete, marked
-from langchain_costkit._hits import cache_of, settings_of
+from langchain_costkit._hits import settings_of
 from langchain_costkit._question import asked_by, plain
 from langchain_costkit._scoped import scope_of
-from langchain_costkit.prompt import has_marks, is_claude, mark, pieces_of
+from langchain_costkit.prompt import has_marks, mark, pieces_of
 from langchain_costkit.route import CostkitRouterChatModel
 
 try:
@@ -53,7 +55,7 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def __init__(self, *, cache: ResponseCache | None = None, require_tenant: bool = False) -> None:
         super().__init__()
-        self.cache = cache_of(cache, version="langchain-agent-1", require_tenant=require_tenant)
+        self.cache = cache_for(cache, version="langchain-agent-1", require_tenant=require_tenant)
         # System prompts seen so far: one that is never seen again would be written to the provider's cache in vain.
         self._prompts: dict[str, None] = {}
 
@@ -119,7 +121,7 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
         """Mark the system prompt for a Claude model, unless it is new every time."""
         system = request.system_message
         ids = _ids(request.model)
-        if system is None or not ids or not all(map(is_claude, ids)) or has_marks([system, *request.messages]):
+        if system is None or not ids or not all(map(takes_breakpoints, ids)) or has_marks([system, *request.messages]):
             return request
         digest = hashlib.sha256(str(system.content).encode("utf-8", "replace")).hexdigest()
         unknown = bool(self._prompts) and digest not in self._prompts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from string import Formatter
 from typing import Any
 
@@ -20,9 +19,8 @@ from langchain_core.prompts import (
 from langchain_core.prompts.chat import MessageLike
 
 from costkit.errors import ConfigurationError
-from costkit.prompt import Placement, Stability, Ttl, cache_control, place
-from costkit.prompt.sections import STABILITIES
-from costkit.tokens import default_counter
+from costkit.prompt import Placement, Stability, Ttl, cache_control
+from costkit.prompt.template import check_stability, cut, least_stable, place_texts, takes_breakpoints
 
 __all__ = ["CacheBreakpointPromptTemplate"]
 
@@ -75,11 +73,7 @@ class CacheBreakpointPromptTemplate(ChatPromptTemplate):
         if not isinstance(prompt, ChatPromptTemplate):
             raise ConfigurationError(f"prompt must be a chat or text prompt template, got {type(prompt).__name__}")
         known = {*prompt.input_variables, *prompt.partial_variables, *prompt.optional_variables}
-        for name, value in (stability or {}).items():
-            if name not in known or value not in STABILITIES:
-                raise ConfigurationError(
-                    f"stability[{name!r}]={value!r}: name a variable of the prompt {sorted(known)} and one of {STABILITIES}"
-                )
+        check_stability(stability or {}, known)
         fields = {name: value for name, value in prompt.__dict__.items() if name not in ("model", "stability", "ttl")}
         return cls(**fields, model=model, stability=dict(stability or {}), ttl=None if ttl is None else dict(ttl))
 
@@ -107,7 +101,7 @@ class CacheBreakpointPromptTemplate(ChatPromptTemplate):
         self, formatted: Sequence[tuple[MessageLike, list[BaseMessage]]], values: Mapping[str, Any]
     ) -> list[BaseMessage]:
         messages = [message for _, made in formatted for message in made]
-        if has_marks(messages) or (self.model is not None and not is_claude(self.model)):
+        if has_marks(messages) or (self.model is not None and not takes_breakpoints(self.model)):
             return messages
         # A value fixed by partial() is the same in every request, unless a function computes it.
         fixed = {name: "static" for name, value in self.partial_variables.items() if not callable(value)}
@@ -146,10 +140,7 @@ def mark(
         model: The model that will be asked, if known.
         ttl: Lifetime of marks by stability. Default: five minutes.
     """
-    counter = default_counter()
-    # What comes after text that changes every turn is never marked, so it need not be counted.
-    blocks = [(one.stability, 0 if one.stability == "turn" else counter.count(one.text)) for of in pieces for one in of]
-    placed = iter(place(blocks, model=model, upper_error=counter.upper_error, ttl=ttl))
+    placed = iter(place_texts([(one.text, one.stability) for of in pieces for one in of], model=model, ttl=ttl))
     return [_with_marks(message, of, [next(placed) for _ in of]) for message, of in zip(messages, pieces, strict=True)]
 
 
@@ -161,11 +152,6 @@ def has_marks(messages: Sequence[BaseMessage]) -> bool:
         if isinstance(message.content, list)
         for block in message.content
     )
-
-
-def is_claude(model: str) -> bool:
-    """True if a model takes Anthropic's cache breakpoints."""
-    return "claude" in model.lower()
 
 
 def pieces_of(message: BaseMessage, stability: Stability) -> list[Piece]:
@@ -200,49 +186,25 @@ def _pieces(
     if isinstance(templates, PromptTemplate) and isinstance(message.content, str):
         return _split(templates, message.content, values, stability)
     if isinstance(templates, list) and len(templates) == len(message.content):
-        worst = [_worst(template.input_variables, stability) for template in templates]
+        worst = [least_stable(template.input_variables, stability) for template in templates]
         return [Piece(text=_text(b), stability=worst[at], block=at) for at, b in enumerate(message.content)]
-    return pieces_of(message, _worst(source.input_variables, stability))
+    return pieces_of(message, least_stable(source.input_variables, stability))
 
 
 def _split(
     template: PromptTemplate, text: str, values: Mapping[str, Any], stability: Mapping[str, Stability]
 ) -> list[Piece]:
     """Cut a filled text where it becomes less stable."""
-    whole = Piece(text=text, stability=_worst(template.input_variables, stability))
     if template.template_format != "f-string":
-        return [whole]
-    parts: list[tuple[int, str]] = []
-    worst = 0
+        return [Piece(text=text, stability=least_stable(template.input_variables, stability))]
+    parts: list[tuple[str, Stability]] = []
     for literal, name, spec, conversion in Formatter().parse(template.template):
-        parts.append((worst, literal))
+        parts.append((literal, "static"))
         if name is not None:
-            worst = max(worst, STABILITIES.index(_worst([name], stability)))
             slot = f"{{{name}{'!' + conversion if conversion else ''}{':' + spec if spec else ''}}}"
-            parts.append((worst, slot.format(**{**template.partial_variables, **values})))
-    pieces = [
-        Piece(text="".join(part for _, part in same), stability=STABILITIES[level])
-        for level, same in groupby(parts, key=lambda part: part[0])
-    ]
-    pieces = _without_blanks([piece for piece in pieces if piece.text])
-    return pieces if "".join(piece.text for piece in pieces) == text else [whole]
-
-
-def _without_blanks(pieces: Sequence[Piece]) -> list[Piece]:
-    """Join white space to what comes after or before it: the provider refuses blank blocks."""
-    joined: list[Piece] = []
-    for piece in pieces:
-        if joined and not joined[-1].text.strip():
-            piece = Piece(text=joined.pop().text + piece.text, stability=piece.stability)
-        elif joined and not piece.text.strip():
-            piece = Piece(text=joined[-1].text + piece.text, stability=joined.pop().stability)
-        joined.append(piece)
-    return joined
-
-
-def _worst(names: Sequence[str], stability: Mapping[str, Stability]) -> Stability:
-    levels = [STABILITIES.index(stability.get(name, "turn")) for name in names]
-    return STABILITIES[max(levels, default=0)]
+            value = slot.format(**{**template.partial_variables, **values})
+            parts.append((value, least_stable([name], stability)))
+    return [Piece(text=text, stability=how) for text, how in cut(parts, text)]
 
 
 def _text(block: str | dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from costkit.route import Decision, Policy, Prompted, Router, Tier, allow_data_c
 from costkit.scope import use
 from costkit.tokens import default_counter
 from langchain_costkit._chain_route import CostkitRouterChain
-from langchain_costkit._decided import blaming, id_of, mark_of
+from langchain_costkit._decided import blaming, id_of
 from langchain_costkit._encoding import marked
 from langchain_costkit._fields import check_fields
 from langchain_costkit._hits import settings_of
@@ -255,7 +255,7 @@ class _Call:
 
     @property
     def mark(self) -> dict[str, object]:
-        return mark_of(self.decision)
+        return self.decision.mark
 
     def marked(self, result: ChatResult) -> ChatResult:
         generations = [one.model_copy(update={"message": marked(one.message, self.mark)}) for one in result.generations]

@@ -36,8 +36,9 @@ from llama_index.core.instrumentation.span import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from pydantic import PrivateAttr
 
-from costkit.ledger.usage import Status, Usage
-from costkit.prices import PriceBook, default_book
+from costkit.ledger.calls import ModelCall, Tally, is_refusal, is_unfinished
+from costkit.ledger.usage import Usage
+from costkit.prices import default_book
 from costkit.scope import Scope, current
 
 LLMResponse = ChatResponse | CompletionResponse
@@ -47,76 +48,29 @@ MAX_OPEN = 10_000
 # An outer event follows its inner one at once, so a short memory of responses is enough even among many threads.
 MAX_SEEN = 256
 
-_UNFINISHED = {"max_tokens", "length", "refusal", "content_filter", "model_context_window_exceeded", "pause_turn"}
-
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
-    """One finished or failed call to a model.
+class Call(ModelCall):
+    """A call that ended.
 
     Attributes:
-        id: The same for every watcher of the call, and for no other call.
-        model: Model id as the provider names it, or None.
-        usage: Tokens as billed; None where the provider did not say.
-        status: ``failed`` for a call that raised or was abandoned.
-        reason: The error of a failed call.
-        seconds: Time from the call to its end.
-        scope: Who it was for, read when the call began.
-        run_id: The question it belongs to, if one is known.
-        mark: The decision of a costkit part that led to the call.
-        unfinished: The model was cut short or declined.
         meter: The meter that was running when the call began.
-        refused: The provider gave an HTTP error for an answer, which it does not bill.
     """
 
-    id: str
-    model: str | None
-    usage: Usage | None
-    status: Status = "ok"
-    reason: str = ""
-    seconds: float = 0.0
-    scope: Scope = field(default_factory=Scope)
-    run_id: str | None = None
-    mark: Mapping[str, object] = field(default_factory=dict)
-    unfinished: bool = False
     meter: Meter | None = None
-    refused: bool = False
-
-    def price(self, book: PriceBook) -> tuple[int | None, str]:
-        """Return the cost in billionths of a US dollar, None being unpriced, and the price snapshot it rests on."""
-        if self.usage is None and self.refused:
-            return 0, ""
-        if self.model is None or self.usage is None:
-            return None, ""
-        price = book.price(self.model, self.usage)
-        return price.cost_nano_usd, price.snapshot
 
 
-class Meter:
+class Meter(Tally):
     """Adds up the model calls of one question, those of questions asked within it included."""
 
     def __init__(self) -> None:
-        self.usage = Usage()
-        self.complete = True
+        super().__init__()
         self._outer = _meter.get()
-        self._costs: list[int | None] = []
-        self._lock = threading.Lock()
 
-    @property
-    def cost_nano_usd(self) -> int | None:
-        """Cost so far in billionths of a US dollar; None if a call is unpriced, or if no call was seen at all."""
-        known = [cost for cost in self._costs if cost is not None]
-        return sum(known) if known and len(known) == len(self._costs) else None
-
-    def add(self, call: Call) -> None:
-        """Count one call. A call that was cut short or declined leaves the answer incomplete."""
-        cost, _ = call.price(default_book())
-        with self._lock:
-            self.usage += call.usage or Usage()
-            self._costs.append(cost)
-            self.complete = self.complete and not call.unfinished
+    def add(self, usage: Usage | None, cost_nano_usd: int | None, *, unfinished: bool = False) -> None:
+        super().add(usage, cost_nano_usd, unfinished=unfinished)
         if self._outer is not None:
-            self._outer.add(call)
+            self._outer.add(usage, cost_nano_usd, unfinished=unfinished)
 
 
 _meter: ContextVar[Meter | None] = ContextVar("costkit_llamaindex_meter", default=None)
@@ -186,14 +140,13 @@ class CallWatcher:
                 if event.span_id in self._open:
                     self._open[event.span_id].latest = event.response
             elif isinstance(event, (LLMChatEndEvent, LLMCompletionEndEvent)):
-                return self._end(event.span_id, event.response, None, "")
+                return self._end(event.span_id, event.response)
             elif isinstance(event, ExceptionEvent):
-                refused = _is_refusal(event.exception)
-                return self._end(event.span_id, None, event.exception, repr(event.exception), refused=refused)
+                return self._end(event.span_id, error=event.exception, failure=repr(event.exception))
             elif isinstance(event, SpanDropEvent):
                 # The event holds the error's text alone, and is sent while the error is being handled.
-                refused = _is_refusal(sys.exception())
-                return self._end(event.span_id, None, None, event.err_str or "the call failed", refused=refused)
+                failure = event.err_str or "the call failed"
+                return self._end(event.span_id, failure=failure, refused=is_refusal(sys.exception()))
         return None
 
     def _start(self, event: LLMChatStartEvent | LLMCompletionStartEvent, span_id: str) -> None:
@@ -214,10 +167,10 @@ class CallWatcher:
     def _end(
         self,
         span_id: str,
-        response: LLMResponse | None,
-        error: BaseException | None,
-        failure: str,
+        response: LLMResponse | None = None,
         *,
+        error: BaseException | None = None,
+        failure: str = "",
         refused: bool = False,
     ) -> Call | None:
         call = self._open.pop(span_id, None)
@@ -235,22 +188,15 @@ class CallWatcher:
             id=call.id,
             model=model_of(last) or call.model,
             usage=usage_of(last),
-            status="failed" if failure else "ok",
-            reason=failure,
-            seconds=time.perf_counter() - call.began,
+            failure=failure,
+            refused=refused or is_refusal(error),
+            unfinished=stopped_early(last),
+            mark=call.mark,
             scope=call.scope,
             run_id=call.run_id,
-            mark=call.mark,
-            unfinished=is_unfinished(last),
+            seconds=time.perf_counter() - call.began,
             meter=call.meter,
-            refused=refused,
         )
-
-
-def _is_refusal(error: BaseException | None) -> bool:
-    """True for an error that stands for an HTTP error answer; one within a stream has the stream's own status."""
-    status = getattr(error, "status_code", None)
-    return isinstance(status, int) and status >= 400
 
 
 def usage_of(response: LLMResponse | None) -> Usage | None:
@@ -263,7 +209,7 @@ def usage_of(response: LLMResponse | None) -> Usage | None:
     return Usage.from_anthropic(usage) if usage else None
 
 
-def is_unfinished(response: LLMResponse | None) -> bool:
+def stopped_early(response: LLMResponse | None) -> bool:
     """True if the provider says that the model was cut short or declined."""
     raw = _plain(getattr(response, "raw", None))
     reasons = (
@@ -271,7 +217,7 @@ def is_unfinished(response: LLMResponse | None) -> bool:
         _plain(raw.get("delta")).get("stop_reason"),
         _extras(response).get("stop_reason"),
     )
-    return any(reason in _UNFINISHED for reason in reasons if isinstance(reason, str))
+    return any(map(is_unfinished, reasons))
 
 
 def calls_tools(response: LLMResponse) -> bool:
@@ -359,7 +305,8 @@ class _MeterHandler(BaseEventHandler):
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:
         call = self._watcher.observe(event)
         if call is not None and call.meter is not None:
-            call.meter.add(call)
+            cost, _ = call.price(default_book())
+            call.meter.add(call.usage, cost, unfinished=call.unfinished)
 
 
 _SPANS = _SpanParents()

@@ -1,8 +1,7 @@
-"""How answers are kept: in which cache, as which JSON text, and resting on what. An entry is data, never pickle."""
+"""How answers are kept: under which version, as which JSON text, and resting on what. An entry is data, never pickle."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from dataclasses import dataclass
 from llama_index.core.schema import MetadataMode, NodeWithScore
 from llama_index.core.storage.docstore.utils import doc_to_json, json_to_doc
 
-from costkit.cache import Evidence, ResponseCache
+from costkit.cache import Evidence, evidence
 from costkit.errors import ConfigurationError, DataError
+from llamaindex_costkit.context import SPANS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,26 +31,18 @@ class Answer:
     metadata: Mapping[str, object] | None = None
 
 
-def cache_for(
-    owner: object, *, version: str | None, cache: ResponseCache | None, require_tenant: bool
-) -> ResponseCache:
-    """Return the given cache, else the default one under ``version``.
+def version_of(owner: object, version: str | None) -> str:
+    """Return ``version``, which only the user can give.
 
     Raises:
-        ConfigurationError: No ``version`` is given, or ``require_tenant`` contradicts the given cache.
+        ConfigurationError: It is not given.
     """
     if not version:
         raise ConfigurationError(
             f"version={version!r}: a LlamaIndex {type(owner).__name__} has no serialised form to tell its answers apart "
             "by; give version='support-1' and change it with every change of prompt, model or corpus"
         )
-    if cache is not None:
-        if require_tenant and not cache.require_tenant:
-            raise ConfigurationError(
-                "require_tenant=True has no effect on a given cache; use ResponseCache(require_tenant=True)"
-            )
-        return cache
-    return ResponseCache(version=version, require_tenant=require_tenant)
+    return version
 
 
 def encode(answer: Answer) -> str:
@@ -87,14 +79,12 @@ def evidence_of(nodes: Sequence[NodeWithScore]) -> tuple[Evidence, ...]:
     Node ids are new at every ingestion and LlamaIndex's own node hash covers metadata, so neither tells a changed
     document from an unchanged one. Several nodes of one document have no one hash, nor has a node that was cut.
     """
-    hashes: dict[str, str | None] = {}
-    for one in nodes:
-        name = one.node.ref_doc_id or one.node.node_id
-        text = one.node.get_content(metadata_mode=MetadataMode.NONE)
-        cut = "costkit_spans" in one.node.metadata
-        digest = None if cut else hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-        hashes[name] = digest if hashes.get(name, digest) == digest else None
-    return tuple(Evidence(document_id=name, content_hash=digest) for name, digest in hashes.items())
+    return evidence.evidence_of((one.node.ref_doc_id or one.node.node_id, _whole_text(one)) for one in nodes)
+
+
+def _whole_text(node: NodeWithScore) -> str | None:
+    cut = SPANS in node.node.metadata
+    return None if cut else node.node.get_content(metadata_mode=MetadataMode.NONE)
 
 
 def _score(node: NodeWithScore) -> float | None:

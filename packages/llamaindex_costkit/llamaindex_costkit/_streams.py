@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
@@ -13,13 +12,6 @@ from llamaindex_costkit._calls import Meter, decided, running
 
 T = TypeVar("T")
 Around = Callable[[], AbstractContextManager[None]]
-
-_PIECE = re.compile(r"\s*\S+\s*")
-
-
-def pieces(text: str) -> list[str]:
-    """Return a kept answer as a stream's pieces, whose concatenation is the answer."""
-    return _PIECE.findall(text) or [text]
 
 
 def here(*, mark: Mapping[str, object] | None = None, run_id: str | None = None, meter: Meter | None = None) -> Around:

@@ -20,10 +20,11 @@ from llama_index.core.prompts.mixin import PromptDictType, PromptMixinType
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from costkit.cache import Lookup, ResponseCache
+from costkit.cache.doors import cache_for, pieces
 from costkit.errors import DataError
 from llamaindex_costkit._calls import Meter, run_id, running
-from llamaindex_costkit._kept import Answer, cache_for, decode, encode, evidence_of
-from llamaindex_costkit._streams import astepwise, here, pieces, stepwise
+from llamaindex_costkit._kept import Answer, decode, encode, evidence_of, version_of
+from llamaindex_costkit._streams import astepwise, here, stepwise
 from llamaindex_costkit.llm_cache import CostkitCachedLLM
 
 __all__ = ["CostkitCachedLLM", "CostkitQueryEngine"]
@@ -65,8 +66,8 @@ class CostkitQueryEngine(BaseQueryEngine):
         require_tenant: bool = False,
     ) -> None:
         self.engine = engine
-        self.cache = cache_for(engine, version=version, cache=cache, require_tenant=require_tenant)
-        self._version = version
+        self._version = version_of(engine, version)
+        self.cache = cache_for(cache, version=self._version, require_tenant=require_tenant)
         super().__init__(callback_manager=engine.callback_manager)
 
     def retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

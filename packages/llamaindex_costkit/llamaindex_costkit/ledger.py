@@ -8,9 +8,9 @@ from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from pydantic import PrivateAttr
 
-from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
+from costkit.ledger.usage import Recorder, default_recorder
 from costkit.prices import PriceBook, default_book
-from llamaindex_costkit._calls import Call, CallWatcher
+from llamaindex_costkit._calls import CallWatcher
 
 __all__ = ["CostkitEventHandler"]
 
@@ -49,26 +49,4 @@ class CostkitEventHandler(BaseEventHandler):
             return
         if self._recorder is None:
             self._recorder = default_recorder()
-        self._recorder.record(_event(call, self._book))
-
-
-def _event(call: Call, book: PriceBook) -> Event:
-    cost, snapshot = call.price(book)
-    tier = call.mark.get("tier")
-    return Event(
-        kind="model",
-        part="model",
-        decision="failed" if call.status == "failed" else "answered",
-        reason=call.reason or ("" if call.usage is not None else "the provider reported no usage"),
-        scope=call.scope,
-        model=call.model,
-        usage=call.usage or Usage(),
-        cost_nano_usd=cost,
-        price_snapshot=snapshot,
-        tier=tier if isinstance(tier, str) else None,
-        seconds=call.seconds,
-        status=call.status,
-        run_id=call.run_id,
-        id=f"model-{call.id}",
-        details={"unfinished": call.unfinished},
-    )
+        self._recorder.record(call.event(self._book))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,19 +30,16 @@ from llama_index.core.types import TokenAsyncGen, TokenGen
 from pydantic import PrivateAttr
 
 from costkit.cache import Lookup, ResponseCache
+from costkit.cache.doors import cache_for, pieces, question_span
 from costkit.ledger.usage import Usage
 from costkit.prices import default_book
-from costkit.tokens import default_counter
-from llamaindex_costkit._calls import LLMResponse, calls_tools, is_unfinished, model_of, run_id, usage_of
+from llamaindex_costkit._calls import LLMResponse, calls_tools, model_of, run_id, stopped_early, usage_of
 from llamaindex_costkit._delegate import Asked, Chosen, DelegatingLLM, asked_by, marked, names_of
-from llamaindex_costkit._kept import cache_for
-from llamaindex_costkit._streams import astepwise, here, pieces, stepwise
+from llamaindex_costkit._kept import version_of
+from llamaindex_costkit._streams import astepwise, here, stepwise
 
 __all__ = ["CostkitCachedLLM"]
 
-# A longer last message is a filled prompt, not a question: its embedding says little about what is asked.
-MAX_QUESTION_TOKENS = 100
-_PARAGRAPHS = re.compile(r"\S\s*\n\s*\n\s*\S")
 _FORMAT = "llamaindex-llm-2"
 
 _log = logging.getLogger("costkit.cache")
@@ -74,7 +70,7 @@ class CostkitCachedLLM(DelegatingLLM):
 
     _llm: LLM = PrivateAttr()
     _cache: ResponseCache = PrivateAttr()
-    _version: str | None = PrivateAttr()
+    _version: str = PrivateAttr()
     _told: bool = PrivateAttr(default=False)
 
     def __init__(
@@ -85,7 +81,8 @@ class CostkitCachedLLM(DelegatingLLM):
         cache: ResponseCache | None = None,
         require_tenant: bool = False,
     ) -> None:
-        opened = cache_for(llm, version=version, cache=cache, require_tenant=require_tenant)
+        known = version_of(llm, version)
+        opened = cache_for(cache, version=known, require_tenant=require_tenant)
         # A prompt is filled here, so that what the model would add to it becomes part of the identity.
         super().__init__(
             callback_manager=llm.callback_manager,
@@ -96,7 +93,7 @@ class CostkitCachedLLM(DelegatingLLM):
             pydantic_program_mode=llm.pydantic_program_mode,
             query_wrapper_prompt=llm.query_wrapper_prompt,
         )
-        self._llm, self._cache, self._version = llm, opened, version
+        self._llm, self._cache, self._version = llm, opened, known
 
     @classmethod
     def class_name(cls) -> str:
@@ -232,11 +229,9 @@ class CostkitCachedLLM(DelegatingLLM):
     def _spot(self, text: str) -> tuple[int, int, bool]:
         """Return where the question stands in the last user text, and whether only the same words may be served."""
         asked = _asked.get()
-        at = text.rfind(asked.question) if asked is not None else -1
-        if asked is not None and at >= 0 and asked.question.strip():
-            return at, at + len(asked.question), False
-        if not _PARAGRAPHS.search(text) and default_counter().count(text) <= MAX_QUESTION_TOKENS:
-            return 0, len(text), False
+        spot = (None if asked is None else question_span(text, asked.question)) or question_span(text)
+        if spot is not None:
+            return *spot, False
         if not self._told:
             self._told = True
             _log.warning(
@@ -247,7 +242,7 @@ class CostkitCachedLLM(DelegatingLLM):
 
     def _keep(self, found: Lookup, response: Answered, text: str | None = None) -> Answered:
         """Keep a complete answer in words and return it; anything else just passes through."""
-        if found.ticket is None or calls_tools(response) or is_unfinished(response):
+        if found.ticket is None or calls_tools(response) or stopped_early(response):
             return response
         words = text or _text_of(response)
         usage = usage_of(response)

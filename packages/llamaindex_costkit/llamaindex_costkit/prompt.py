@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
@@ -23,8 +22,7 @@ from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate, Pro
 
 from costkit.errors import ConfigurationError
 from costkit.prompt import Placement, Stability, Ttl, minimum_tokens, place
-from costkit.prompt.sections import STABILITIES
-from costkit.tokens import default_counter
+from costkit.prompt.template import check_stability, cut, least_stable, place_texts, takes_breakpoints
 from llamaindex_costkit._delegate import names_of
 
 __all__ = ["CacheBreakpointPromptTemplate"]
@@ -89,11 +87,7 @@ class CacheBreakpointPromptTemplate(ChatPromptTemplate):
                 "pass one of the templates it chooses from"
             )
         known = {*prompt.template_vars, *(prompt.template_var_mappings or {}).values()}
-        for name, value in (stability or {}).items():
-            if name not in known or value not in STABILITIES:
-                raise ConfigurationError(
-                    f"stability[{name!r}]={value!r}: name a variable of the prompt {sorted(known)} and one of {STABILITIES}"
-                )
+        check_stability(stability or {}, known)
         fixed: dict[str, Stability] = dict.fromkeys(prompt.kwargs, "static")
         lifetimes = None if ttl is None else dict(ttl)
         place([], ttl=lifetimes)  # a lifetime that cannot work is named here, not at the first question
@@ -114,7 +108,7 @@ class CacheBreakpointPromptTemplate(ChatPromptTemplate):
         """Return the messages of the prompt, the stable beginning marked if a Claude model is to read them."""
         messages, values = self._filled(kwargs)
         models = names_of(llm) if llm is not None else () if self.model is None else (self.model,)
-        if _has_marks(messages) or not all("claude" in model.lower() for model in models):
+        if _has_marks(messages) or not all(map(takes_breakpoints, models)):
             return messages
         pieces = [
             _pieces(template, message, values, self.stability)
@@ -156,10 +150,7 @@ def _marked(
     ttl: Mapping[Stability, Ttl | None] | None,
 ) -> list[ChatMessage]:
     """Return the messages with cache points where they pay; messages without one are the very same objects."""
-    counter = default_counter()
-    # What comes after text that changes every turn is never marked, so it need not be counted.
-    blocks = [(one.stability, 0 if one.stability == "turn" else counter.count(one.text)) for of in pieces for one in of]
-    placed = iter(place(blocks, model=model, upper_error=counter.upper_error, ttl=ttl))
+    placed = iter(place_texts([(one.text, one.stability) for of in pieces for one in of], model=model, ttl=ttl))
     placements = [[next(placed) for _ in of] for of in pieces]
     asked = [
         (one, where)
@@ -214,7 +205,7 @@ def _pieces(
             pieces += [_Piece(text=text, stability=how, block=at, markable=markable) for text, how in cut]
         else:
             pieces.append(
-                _Piece(text="", stability=_worst(source.get_template_vars(), stability), block=at, markable=False)
+                _Piece(text="", stability=least_stable(source.get_template_vars(), stability), block=at, markable=False)
             )
     return pieces
 
@@ -222,34 +213,16 @@ def _pieces(
 def _split(
     template: str, filled: str, values: Mapping[str, object], stability: Mapping[str, Stability]
 ) -> list[tuple[str, Stability]]:
-    """Return the filled text in stretches of falling stability, blank ones joined to their neighbours."""
-    parts: list[tuple[int, str]] = []
-    worst = end = 0
+    """Return the filled text in stretches of falling stability."""
+    parts: list[tuple[str, Stability]] = []
+    end = 0
     for slot in _SLOT.finditer(template):
         name = slot.group(1)
-        parts.append((worst, template[end : slot.start()]))
-        if name in values:
-            worst = max(worst, STABILITIES.index(_worst([name], stability)))
-        parts.append((worst, str(values.get(name, slot.group(0)))))
+        parts.append((template[end : slot.start()], "static"))
+        filled_in = name in values
+        parts.append((str(values.get(name, slot.group(0))), least_stable([name], stability) if filled_in else "static"))
         end = slot.end()
-    parts.append((worst, template[end:]))
-    stretches = [("".join(text for _, text in same), level) for level, same in groupby(parts, key=lambda part: part[0])]
-    if "".join(text for text, _ in stretches) != filled:
-        # An output parser has rewritten the text: which part of it is stable cannot be told.
-        return [(filled, "turn")]
-    joined: list[tuple[str, int]] = []
-    for text, level in stretches:
-        # The provider refuses blank blocks, so white space goes with what stands next to it.
-        if joined and not (joined[-1][0].strip() and text.strip()):
-            before, _ = joined.pop()
-            text = before + text
-        joined.append((text, level))
-    return [(text, STABILITIES[level]) for text, level in joined if text]
-
-
-def _worst(names: Sequence[str], stability: Mapping[str, Stability]) -> Stability:
-    levels = [STABILITIES.index(stability.get(name, "turn")) for name in names]
-    return STABILITIES[max(levels, default=0)]
+    return cut([*parts, (template[end:], "static")], filled)
 
 
 def _most_demanding(models: Sequence[str]) -> str | None:

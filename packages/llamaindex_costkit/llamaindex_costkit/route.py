@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Recorder
-from costkit.route import Decision, Policy, Router, Tier, allow_data_classes, tiers_of
+from costkit.route import Policy, Router, Tier, allow_data_classes, tiers_of
 from costkit.tokens import default_counter
 from llamaindex_costkit._calls import run_id
 from llamaindex_costkit._delegate import Asked, Chosen, DelegatingLLM, names_of
@@ -86,24 +86,11 @@ class CostkitRouterLLM(DelegatingLLM):
             input_tokens=default_counter().count(asked.prompt),
             run_id=run_id(),
         )
-        return Chosen(llm=self._arms[decision.tier.name], mark=_mark(decision))
+        return Chosen(llm=self._arms[decision.tier.name], mark=decision.mark)
 
     def _answered(self, response: ChatResponse) -> LLM:
         mark = response.additional_kwargs.get("costkit") or {}
         return self._arms.get(str(mark.get("tier")), next(iter(self._arms.values())))
-
-
-def _mark(decision: Decision) -> dict[str, object]:
-    """Return what a user sees of a decision."""
-    return {
-        "part": "route",
-        "decision": decision.tier.name,
-        "tier": decision.tier.name,
-        "model": decision.tier.model,
-        "reason": decision.reason,
-        "refused": dict(decision.refused),
-        "saved_nano_usd": decision.saved_nano_usd,
-    }
 
 
 def _capped(llm: LLM, tier: Tier) -> LLM:

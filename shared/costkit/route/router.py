@@ -48,6 +48,20 @@ class Decision:
         chosen = self.cost_nano_usd[self.tier.name]
         return None if dearest is None or chosen is None else dearest - chosen
 
+    @property
+    def mark(self) -> dict[str, object]:
+        """What a user sees of the decision, as plain values that adapters write on an answer."""
+        return {
+            "part": "route",
+            "decision": self.tier.name,
+            "tier": self.tier.name,
+            "model": self.tier.model,
+            "reason": self.reason,
+            "refused": dict(self.refused),
+            "expected_nano_usd": self.cost_nano_usd.get(self.tier.name),
+            "saved_nano_usd": self.saved_nano_usd,
+        }
+
 
 class Router:
     """Chooses the cheapest tier that policy allows and the rules trust with the question.
