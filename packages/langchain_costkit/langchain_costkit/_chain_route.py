@@ -9,25 +9,24 @@ from typing import Any, cast
 from langchain_core.callbacks import CallbackManagerForChainRun, adispatch_custom_event, dispatch_custom_event
 from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSerializable, ensure_config
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.utils import Input, Output
 from pydantic import ConfigDict, PrivateAttr
 
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Recorder
 from costkit.route import Policy, Prompted, Router, Tier, allow_data_classes, question_in, tiers_of
-from costkit.scope import use
 from langchain_costkit._decided import id_of
 from langchain_costkit._encoding import marked
 from langchain_costkit._question import asked_by
-from langchain_costkit._scoped import ScopedEvents, ain_scope, alone, in_scope, scope_of
+from langchain_costkit._scoped import ScopedCalls, group_of
 
 __all__ = ["CostkitRouterChain"]
 
 EVENT = "costkit_route"
 
 
-class CostkitRouterChain(ScopedEvents, RunnableSerializable[Input, Output]):  # type: ignore[misc]  # its overload v3 returns no stream
+class CostkitRouterChain(ScopedCalls[Input, Output], RunnableSerializable[Input, Output]):  # type: ignore[misc]  # its overload v3 returns no stream
     """Sends each question to the cheapest of several chains that is trusted with it.
 
     A message in the answer says in ``response_metadata["costkit"]`` which chain answered and why; every decision is
@@ -68,38 +67,6 @@ class CostkitRouterChain(ScopedEvents, RunnableSerializable[Input, Output]):  # 
             raise ConfigurationError(f"tiers={found!r}: give one tier per chain, there are {len(listed)} chains")
         super().__init__(chains=listed, tiers=found, question_key=question_key)  # type: ignore[call-arg]
         self._router = Router(found, policies=policies, recorder=recorder)
-
-    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
-        """Answer with the chain of the decided tier."""
-        with use(scope_of(config)):
-            return self._call_with_config(self._invoke, input, config, **kwargs)
-
-    async def ainvoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
-        """Do what ``invoke`` does, without blocking."""
-        with use(scope_of(config)):
-            return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
-
-    def stream(
-        self,
-        input: Input,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any | None,
-    ) -> Iterator[Output]:
-        """Stream the answer of the decided chain, with the scope of this call."""
-        config = ensure_config(config)
-        chunks = self._transform_stream_with_config(iter([input]), self._stream, config, **kwargs)
-        return in_scope(chunks, scope_of(config))
-
-    def astream(
-        self,
-        input: Input,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any | None,
-    ) -> AsyncIterator[Output]:
-        """Do what ``stream`` does, without blocking."""
-        config = ensure_config(config)
-        chunks = self._atransform_stream_with_config(alone(input), self._astream, config, **kwargs)
-        return ain_scope(chunks, scope_of(config))
 
     def _invoke(
         self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
@@ -150,8 +117,7 @@ class CostkitRouterChain(ScopedEvents, RunnableSerializable[Input, Output]):  # 
             asked = question_in(asked_by(value, question_key=self.question_key).question)
         except ConfigurationError:
             asked = Prompted(question="")  # an input of unknown form goes to the strongest tier
-        run_id = str(run_manager.parent_run_id or run_manager.run_id)
-        decision = self._router.decide(asked.question, passages=asked.passages, run_id=run_id)
+        decision = self._router.decide(asked.question, passages=asked.passages, run_id=group_of(run_manager))
         return self.chains[self.tiers.index(decision.tier)], decision.mark
 
 

@@ -1,12 +1,16 @@
-"""Whose call it is: the scope is read when a call is made and kept for its whole life, streams included."""
+"""Whose call it is: scope and question are read when a call is made, and kept for its whole life, streams included."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, Literal, TypeVar
 
-from langchain_core.runnables import RunnableConfig, ensure_config
+from langchain_core.callbacks import CallbackManagerForChainRun
+from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun, BaseRunManager
+from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.schema import StreamEvent
+from langchain_core.runnables.utils import Input, Output
 
 from costkit.scope import Scope, current, from_metadata, use
 
@@ -21,6 +25,11 @@ def scope_of(config: RunnableConfig | None) -> Scope:
             wrong: an answer filed under a mistyped tenant would be everybody's.
     """
     return from_metadata(ensure_config(config).get("metadata"), base=current()) or Scope()
+
+
+def group_of(run_manager: BaseRunManager) -> str:
+    """Return the id that groups the events of one question: the run around this one, if there is one."""
+    return str(run_manager.parent_run_id or run_manager.run_id)
 
 
 def in_scope(chunks: Iterator[T], scope: Scope) -> Iterator[T]:
@@ -72,6 +81,66 @@ class ScopedEvents:
         return ain_scope(events, scope_of(config))
 
 
-async def alone(value: T) -> AsyncIterator[T]:
+class ScopedCalls(ScopedEvents, Runnable[Input, Output]):  # type: ignore[misc]  # its overload v3 returns no stream
+    """Runs what a subclass does in each way of calling it, with the scope of the call in force throughout."""
+
+    @abstractmethod
+    def _invoke(
+        self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Output: ...
+
+    @abstractmethod
+    async def _ainvoke(
+        self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Output: ...
+
+    @abstractmethod
+    def _stream(
+        self, values: Iterator[Input], run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Iterator[Output]: ...
+
+    @abstractmethod
+    def _astream(
+        self,
+        values: AsyncIterator[Input],
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Output]: ...
+
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
+        """Return the answer to one input."""
+        with use(scope_of(config)):
+            return self._call_with_config(self._invoke, input, config, **kwargs)
+
+    async def ainvoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
+        """Do what ``invoke`` does, without blocking."""
+        with use(scope_of(config)):
+            return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+
+    def stream(
+        self,
+        input: Input,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any | None,
+    ) -> Iterator[Output]:
+        """Stream the answer to one input, with the scope of this call."""
+        config = ensure_config(config)
+        chunks = self._transform_stream_with_config(iter([input]), self._stream, config, **kwargs)
+        return in_scope(chunks, scope_of(config))
+
+    def astream(
+        self,
+        input: Input,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any | None,
+    ) -> AsyncIterator[Output]:
+        """Do what ``stream`` does, without blocking."""
+        config = ensure_config(config)
+        chunks = self._atransform_stream_with_config(_alone(input), self._astream, config, **kwargs)
+        return ain_scope(chunks, scope_of(config))
+
+
+async def _alone(value: T) -> AsyncIterator[T]:
     """Yield one value."""
     yield value

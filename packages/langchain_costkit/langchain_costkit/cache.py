@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Generic, cast
+from typing import Any, cast
 
 from langchain_core.callbacks import CallbackManagerForChainRun, adispatch_custom_event, dispatch_custom_event
 from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun
-from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output
@@ -17,12 +17,11 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output
 from costkit.cache import Lookup, ResponseCache
 from costkit.cache.doors import cache_for
 from costkit.errors import ConfigurationError, DataError
-from costkit.scope import use
 from langchain_costkit._encoding import decode, encode, is_complete, marked, pieces, whole
 from langchain_costkit._hits import CACHE_EVENT, fingerprint
 from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
-from langchain_costkit._scoped import ScopedEvents, ain_scope, alone, in_scope, scope_of
+from langchain_costkit._scoped import ScopedCalls, group_of
 from langchain_costkit._settings import keeps_history, settings_in
 from langchain_costkit._witness import Witness
 
@@ -75,11 +74,12 @@ def cached(
     return CachedRunnable(chain, cache, version=known, question_key=question_key)
 
 
-class CachedRunnable(ScopedEvents, Runnable[Input, Output], Generic[Input, Output]):  # type: ignore[misc]  # its overload v3 returns no stream
+class CachedRunnable(ScopedCalls[Input, Output]):
     """A runnable behind the response cache; make one with ``cached``.
 
     Each decision is dispatched as the custom event ``costkit_cache`` and booked in the ledger; an answer that is a
-    message says in ``response_metadata["costkit"]`` that it was served.
+    message says in ``response_metadata["costkit"]`` that it was served. A stream gives an earlier answer in pieces, else
+    the chain's own chunks, and the answer is kept once it is complete.
 
     Args:
         chain: The runnable that answers.
@@ -121,42 +121,10 @@ class CachedRunnable(ScopedEvents, Runnable[Input, Output], Generic[Input, Outpu
         """Return the chain's graph."""
         return self.chain.get_graph(config)
 
-    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
-        """Serve an earlier answer, else run the chain and keep its answer."""
-        with use(scope_of(config)):
-            return self._call_with_config(self._invoke, input, config, **kwargs)
-
-    async def ainvoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
-        """Do what ``invoke`` does, without blocking."""
-        with use(scope_of(config)):
-            return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
-
-    def stream(
-        self,
-        input: Input,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any | None,
-    ) -> Iterator[Output]:
-        """Stream an earlier answer in pieces, else the chain's own chunks; the answer is kept once it is complete."""
-        config = ensure_config(config)
-        chunks = self._transform_stream_with_config(iter([input]), self._stream, config, **kwargs)
-        return in_scope(chunks, scope_of(config))
-
-    def astream(
-        self,
-        input: Input,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any | None,
-    ) -> AsyncIterator[Output]:
-        """Do what ``stream`` does, without blocking."""
-        config = ensure_config(config)
-        chunks = self._atransform_stream_with_config(alone(input), self._astream, config, **kwargs)
-        return ain_scope(chunks, scope_of(config))
-
     def _invoke(
         self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
-        found, answer = self._look_up(value, config, kwargs, _group(run_manager))
+        found, answer = self._look_up(value, config, kwargs, group_of(run_manager))
         dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             return cast("Output", answer)
@@ -168,7 +136,7 @@ class CachedRunnable(ScopedEvents, Runnable[Input, Output], Generic[Input, Outpu
     async def _ainvoke(
         self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
-        found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, _group(run_manager))
+        found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, group_of(run_manager))
         await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             return cast("Output", answer)
@@ -185,7 +153,7 @@ class CachedRunnable(ScopedEvents, Runnable[Input, Output], Generic[Input, Outpu
         **kwargs: Any,
     ) -> Iterator[Output]:
         value = next(values)
-        found, answer = self._look_up(value, config, kwargs, _group(run_manager))
+        found, answer = self._look_up(value, config, kwargs, group_of(run_manager))
         dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             yield from cast("Iterator[Output]", pieces(answer))
@@ -205,7 +173,7 @@ class CachedRunnable(ScopedEvents, Runnable[Input, Output], Generic[Input, Outpu
         **kwargs: Any,
     ) -> AsyncIterator[Output]:
         value = await anext(values)
-        found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, _group(run_manager))
+        found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, group_of(run_manager))
         await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
             for piece in pieces(answer):
@@ -274,8 +242,3 @@ class _Sum:
     @property
     def answer(self) -> object:
         return whole(self._total) if self._adds else None
-
-
-def _group(run_manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> str:
-    """Return the id that groups the events of one question: the run around this one, if there is one."""
-    return str(run_manager.parent_run_id or run_manager.run_id)

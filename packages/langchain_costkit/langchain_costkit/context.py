@@ -15,7 +15,7 @@ from costkit.context import ContextReducer, Reduction, reducer_for
 from costkit.errors import ConfigurationError
 from costkit.scope import Scope, current, from_metadata
 from langchain_costkit._fields import check_fields
-from langchain_costkit._scoped import scope_of
+from langchain_costkit._scoped import group_of, scope_of
 
 __all__ = ["SCORE_KEY", "SPANS_KEY", "CostkitDocumentCompressor", "CostkitRetriever"]
 
@@ -60,7 +60,7 @@ class CostkitRetriever(BaseRetriever):
     ) -> list[Document]:
         found = self.retriever.invoke(query, {"callbacks": run_manager.get_child()})
         given = _numbered(found)
-        reduction = self._reducer.reduce(query, given, scope=_scope(run_manager), run_id=_group(run_manager))
+        reduction = self._reducer.reduce(query, given, scope=_scope(run_manager), run_id=group_of(run_manager))
         return _documents(found, reduction, _checked(k) or self.k)
 
     async def _aget_relevant_documents(
@@ -68,7 +68,7 @@ class CostkitRetriever(BaseRetriever):
     ) -> list[Document]:
         found = await self.retriever.ainvoke(query, {"callbacks": run_manager.get_child()})
         given = _numbered(found)
-        reduction = await self._reducer.areduce(query, given, scope=_scope(run_manager), run_id=_group(run_manager))
+        reduction = await self._reducer.areduce(query, given, scope=_scope(run_manager), run_id=group_of(run_manager))
         return _documents(found, reduction, _checked(k) or self.k)
 
 
@@ -142,7 +142,3 @@ def _documents(given: Sequence[Document], reduction: Reduction, k: int | None) -
 
 def _scope(run_manager: CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun) -> Scope:
     return from_metadata(run_manager.metadata, base=current()) or Scope()
-
-
-def _group(run_manager: CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun) -> str:
-    return str(run_manager.parent_run_id or run_manager.run_id)

@@ -26,7 +26,7 @@ from langchain_costkit._encoding import marked
 from langchain_costkit._fields import check_fields
 from langchain_costkit._hits import settings_of
 from langchain_costkit._question import last_human
-from langchain_costkit._scoped import ScopedEvents, ain_scope, in_scope, scope_of
+from langchain_costkit._scoped import ScopedEvents, ain_scope, group_of, in_scope, scope_of
 
 __all__ = ["CostkitRouterChain", "CostkitRouterChatModel"]
 
@@ -220,7 +220,7 @@ class CostkitRouterChatModel(ScopedEvents, BaseChatModel):  # type: ignore[misc]
             asked.question,
             passages=asked.passages,
             input_tokens=default_counter().count("\n".join(str(message.text) for message in messages)),
-            run_id=None if run_manager is None else str(run_manager.parent_run_id or run_manager.run_id),
+            run_id=None if run_manager is None else group_of(run_manager),
         )
         return _Call(self.models[self.tiers.index(decision.tier)], decision, stop, options)
 
