@@ -7,7 +7,8 @@ and miss them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
 
 Response = TypeVar("Response", ChatResponse, CompletionResponse)
+Tools = Sequence["BaseTool"]
+Said = str | ChatMessage | None
+History = list[ChatMessage] | None
+Options = dict[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,270 +103,138 @@ class DelegatingLLM(FunctionCallingLLM):
     def _choose(self, asked: Asked) -> Chosen:
         raise NotImplementedError
 
+    @contextmanager
+    def _chosen(self, asked: Asked) -> Iterator[Chosen]:
+        """Choose the model of one call; the calls of the block carry the decision."""
+        chosen = self._choose(asked)
+        with decided(chosen.mark):
+            yield chosen
+
     # -- chat and completion --
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        chosen = self._choose(asked_in(messages))
-        with decided(chosen.mark):
+        with self._chosen(asked_in(messages)) as chosen:
             return marked(chosen.llm.chat(messages, **kwargs), chosen.mark)
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        chosen = self._choose(asked_in(messages))
-        with decided(chosen.mark):
+        with self._chosen(asked_in(messages)) as chosen:
             return marked(await chosen.llm.achat(messages, **kwargs), chosen.mark)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        chosen = self._choose(asked_in(messages))
-        with decided(chosen.mark):
+        with self._chosen(asked_in(messages)) as chosen:
             return _marked_stream(chosen.llm.stream_chat(messages, **kwargs), chosen.mark)
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        chosen = self._choose(asked_in(messages))
-        with decided(chosen.mark):
+        with self._chosen(asked_in(messages)) as chosen:
             return _amarked_stream(await chosen.llm.astream_chat(messages, **kwargs), chosen.mark)
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        chosen = self._choose(_asked_of(prompt, prompt=prompt))
-        with decided(chosen.mark):
+        with self._chosen(_asked_of(prompt, prompt=prompt)) as chosen:
             return marked(chosen.llm.complete(prompt, formatted=formatted, **kwargs), chosen.mark)
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        chosen = self._choose(_asked_of(prompt, prompt=prompt))
-        with decided(chosen.mark):
+        with self._chosen(_asked_of(prompt, prompt=prompt)) as chosen:
             return marked(await chosen.llm.acomplete(prompt, formatted=formatted, **kwargs), chosen.mark)
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        chosen = self._choose(_asked_of(prompt, prompt=prompt))
-        with decided(chosen.mark):
+        with self._chosen(_asked_of(prompt, prompt=prompt)) as chosen:
             return _marked_stream(chosen.llm.stream_complete(prompt, formatted=formatted, **kwargs), chosen.mark)
 
-    async def astream_complete(
-        self,
-        prompt: str,
-        formatted: bool = False,
-        **kwargs: Any,
-    ) -> CompletionResponseAsyncGen:
-        chosen = self._choose(_asked_of(prompt, prompt=prompt))
-        with decided(chosen.mark):
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+        with self._chosen(_asked_of(prompt, prompt=prompt)) as chosen:
             chunks = await chosen.llm.astream_complete(prompt, formatted=formatted, **kwargs)
-        return _amarked_stream(chunks, chosen.mark)
+            return _amarked_stream(chunks, chosen.mark)
 
     # -- prompts --
 
     def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
-        chosen = self._choose(asked_by(prompt, prompt_args))
-        with decided(chosen.mark):
+        with self._chosen(asked_by(prompt, prompt_args)) as chosen:
             return chosen.llm.predict(prompt, **prompt_args)
 
     async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
-        chosen = self._choose(asked_by(prompt, prompt_args))
-        with decided(chosen.mark):
+        with self._chosen(asked_by(prompt, prompt_args)) as chosen:
             return await chosen.llm.apredict(prompt, **prompt_args)
 
     def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
-        chosen = self._choose(asked_by(prompt, prompt_args))
-        with decided(chosen.mark):
+        with self._chosen(asked_by(prompt, prompt_args)) as chosen:
             return stepwise(chosen.llm.stream(prompt, **prompt_args), here(mark=chosen.mark))
 
     async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenAsyncGen:
-        chosen = self._choose(asked_by(prompt, prompt_args))
-        with decided(chosen.mark):
+        with self._chosen(asked_by(prompt, prompt_args)) as chosen:
             return astepwise(await chosen.llm.astream(prompt, **prompt_args), here(mark=chosen.mark))
 
     def structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: Options = None, **prompt_args: Any
     ) -> Model:
-        chosen = self._choose(asked_by(prompt, prompt_args))
-        with decided(chosen.mark):
+        with self._chosen(asked_by(prompt, prompt_args)) as chosen:
             answer: Model = chosen.llm.structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
         return answer
 
     async def astructured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: Options = None, **prompt_args: Any
     ) -> Model:
-        chosen = self._choose(asked_by(prompt, prompt_args))
-        with decided(chosen.mark):
+        with self._chosen(asked_by(prompt, prompt_args)) as chosen:
             answer: Model = await chosen.llm.astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
         return answer
 
     def stream_structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: Options = None, **prompt_args: Any
     ) -> Generator[Any, None, None]:
-        chosen = self._choose(asked_by(prompt, prompt_args))
-        return stepwise(
-            chosen.llm.stream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args), here(mark=chosen.mark)
-        )
+        with self._chosen(asked_by(prompt, prompt_args)) as chosen:
+            chunks = chosen.llm.stream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return stepwise(chunks, here(mark=chosen.mark))
 
     async def astream_structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: Options = None, **prompt_args: Any
     ) -> AsyncGenerator[Any, None]:
-        chosen = self._choose(asked_by(prompt, prompt_args))
-        chunks = await chosen.llm.astream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-        return astepwise(chunks, here(mark=chosen.mark))
+        with self._chosen(asked_by(prompt, prompt_args)) as chosen:
+            chunks = await chosen.llm.astream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return astepwise(chunks, here(mark=chosen.mark))
 
-    # -- tools --
+    # -- tools: what is not read here is handed on as it came --
 
     def chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        **kwargs: Any,
+        self, tools: Tools, user_msg: Said = None, chat_history: History = None, *args: Any, **kwargs: Any
     ) -> ChatResponse:
-        chosen = self._choose(_asked_with(user_msg, chat_history))
-        with decided(chosen.mark):
-            answered = _calling(chosen.llm).chat_with_tools(
-                tools,
-                user_msg=user_msg,
-                chat_history=chat_history,
-                verbose=verbose,
-                allow_parallel_tool_calls=allow_parallel_tool_calls,
-                tool_required=tool_required,
-                **kwargs,
-            )
-        return marked(answered, chosen.mark)
+        with self._chosen(_asked_with(user_msg, chat_history)) as chosen:
+            response = _calling(chosen.llm).chat_with_tools(tools, user_msg, chat_history, *args, **kwargs)
+            return marked(response, chosen.mark)
 
     async def achat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        **kwargs: Any,
+        self, tools: Tools, user_msg: Said = None, chat_history: History = None, *args: Any, **kwargs: Any
     ) -> ChatResponse:
-        chosen = self._choose(_asked_with(user_msg, chat_history))
-        with decided(chosen.mark):
-            answered = await _calling(chosen.llm).achat_with_tools(
-                tools,
-                user_msg=user_msg,
-                chat_history=chat_history,
-                verbose=verbose,
-                allow_parallel_tool_calls=allow_parallel_tool_calls,
-                tool_required=tool_required,
-                **kwargs,
-            )
-        return marked(answered, chosen.mark)
+        with self._chosen(_asked_with(user_msg, chat_history)) as chosen:
+            response = await _calling(chosen.llm).achat_with_tools(tools, user_msg, chat_history, *args, **kwargs)
+            return marked(response, chosen.mark)
 
     def stream_chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        **kwargs: Any,
+        self, tools: Tools, user_msg: Said = None, chat_history: History = None, *args: Any, **kwargs: Any
     ) -> ChatResponseGen:
-        chosen = self._choose(_asked_with(user_msg, chat_history))
-        with decided(chosen.mark):
-            answered = _calling(chosen.llm).stream_chat_with_tools(
-                tools,
-                user_msg=user_msg,
-                chat_history=chat_history,
-                verbose=verbose,
-                allow_parallel_tool_calls=allow_parallel_tool_calls,
-                tool_required=tool_required,
-                **kwargs,
-            )
-        return _marked_stream(answered, chosen.mark)
+        with self._chosen(_asked_with(user_msg, chat_history)) as chosen:
+            chunks = _calling(chosen.llm).stream_chat_with_tools(tools, user_msg, chat_history, *args, **kwargs)
+            return _marked_stream(chunks, chosen.mark)
 
     async def astream_chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        **kwargs: Any,
+        self, tools: Tools, user_msg: Said = None, chat_history: History = None, *args: Any, **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        chosen = self._choose(_asked_with(user_msg, chat_history))
-        with decided(chosen.mark):
-            answered = await _calling(chosen.llm).astream_chat_with_tools(
-                tools,
-                user_msg=user_msg,
-                chat_history=chat_history,
-                verbose=verbose,
-                allow_parallel_tool_calls=allow_parallel_tool_calls,
-                tool_required=tool_required,
-                **kwargs,
-            )
-        return _amarked_stream(answered, chosen.mark)
+        with self._chosen(_asked_with(user_msg, chat_history)) as chosen:
+            chunks = await _calling(chosen.llm).astream_chat_with_tools(tools, user_msg, chat_history, *args, **kwargs)
+            return _amarked_stream(chunks, chosen.mark)
 
     def predict_and_call(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        error_on_no_tool_call: bool = True,
-        error_on_tool_error: bool = False,
-        **kwargs: Any,
+        self, tools: Tools, user_msg: Said = None, chat_history: History = None, *args: Any, **kwargs: Any
     ) -> AgentChatResponse:
-        chosen = self._choose(_asked_with(user_msg, chat_history))
-        with decided(chosen.mark):
-            return _calling(chosen.llm).predict_and_call(
-                tools,
-                user_msg=user_msg,
-                chat_history=chat_history,
-                verbose=verbose,
-                allow_parallel_tool_calls=allow_parallel_tool_calls,
-                error_on_no_tool_call=error_on_no_tool_call,
-                error_on_tool_error=error_on_tool_error,
-                **kwargs,
-            )
+        with self._chosen(_asked_with(user_msg, chat_history)) as chosen:
+            return _calling(chosen.llm).predict_and_call(tools, user_msg, chat_history, *args, **kwargs)
 
     async def apredict_and_call(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        error_on_no_tool_call: bool = True,
-        error_on_tool_error: bool = False,
-        **kwargs: Any,
+        self, tools: Tools, user_msg: Said = None, chat_history: History = None, *args: Any, **kwargs: Any
     ) -> AgentChatResponse:
-        chosen = self._choose(_asked_with(user_msg, chat_history))
-        with decided(chosen.mark):
-            return await _calling(chosen.llm).apredict_and_call(
-                tools,
-                user_msg=user_msg,
-                chat_history=chat_history,
-                verbose=verbose,
-                allow_parallel_tool_calls=allow_parallel_tool_calls,
-                error_on_no_tool_call=error_on_no_tool_call,
-                error_on_tool_error=error_on_tool_error,
-                **kwargs,
-            )
+        with self._chosen(_asked_with(user_msg, chat_history)) as chosen:
+            return await _calling(chosen.llm).apredict_and_call(tools, user_msg, chat_history, *args, **kwargs)
 
     def get_tool_calls_from_response(
-        self,
-        response: ChatResponse,
-        error_on_no_tool_call: bool = True,
-        **kwargs: Any,
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
         llm = _calling(self._answered(response))
         return llm.get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call, **kwargs)
@@ -372,9 +245,9 @@ class DelegatingLLM(FunctionCallingLLM):
 
     def _prepare_chat_with_tools(
         self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
+        tools: Tools,
+        user_msg: Said = None,
+        chat_history: History = None,
         verbose: bool = False,
         allow_parallel_tool_calls: bool = False,
         tool_required: bool = False,
@@ -416,7 +289,7 @@ def _amarked_stream(
     return astepwise(chunks, here(mark=mark), each=partial(marked, mark=mark))
 
 
-def _asked_with(user_msg: str | ChatMessage | None, chat_history: Sequence[ChatMessage] | None) -> Asked:
+def _asked_with(user_msg: Said, chat_history: History) -> Asked:
     last = [ChatMessage(content=user_msg)] if isinstance(user_msg, str) else [user_msg] if user_msg else []
     return asked_in([*(chat_history or []), *last])
 
