@@ -115,14 +115,17 @@ class ContextReducer:
         started = self._clock()
         given = _distinct(question, documents)
         whole = tuple(_whole(document, rank) for rank, document in enumerate(given))
-        if upper_bound(self._counter, as_context(whole)) <= self.budget_tokens:
+        # Passage by passage, since those counts are remembered: the joined candidates differ at every question.
+        tokens_before = sum(self._counter.count(as_context([passage])) for passage in whole)
+        roughly_fits = tokens_before <= self.budget_tokens + len(whole)  # each count is rounded up
+        if roughly_fits and upper_bound(self._counter, as_context(whole)) <= self.budget_tokens:
             cut = _Cut(passages=whole, decision="kept", reason=f"all documents fit {self.budget_tokens} tokens")
         else:
             cut = self._cut(question, given)
         reduction = Reduction(
             passages=cut.passages,
             dropped=cut.dropped,
-            tokens_before=self._counter.count(as_context(whole)),
+            tokens_before=tokens_before if cut.decision != "kept" else self._counter.count(as_context(whole)),
             tokens_after=self._counter.count(as_context(cut.passages)),
             seconds=self._clock() - started,
             decision=cut.decision,

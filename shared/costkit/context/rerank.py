@@ -74,7 +74,7 @@ class _EmbeddingReranker:
             self._embedder = default_embedder()
         vectors = self._embedder.embed([question, *texts])
         cosines = (vectors[1:] @ vectors[0]).tolist()
-        lexical = _bm25(_terms(question), [_terms(text) for text in texts])
+        lexical = _bm25(_term_counts(question), [_term_counts(text) for text in texts])
         # Rounded, because the last digits of a vector depend on the batch it was computed in.
         return [round(cosine + _LEXICAL_WEIGHT * word, 5) for cosine, word in zip(cosines, lexical, strict=True)]
 
@@ -87,9 +87,9 @@ _FUNCTION_WORDS = frozenset(
 _ENDINGS = ("ations", "ation", "ings", "ing", "edly", "ed", "ies", "es", "s", "ly")
 
 
-@lru_cache(maxsize=8192)  # the same chunks are retrieved again and again, and cutting them into words takes longest
-def _terms(text: str) -> tuple[str, ...]:
-    return tuple(_stem(word) for word in words(text) if word not in _FUNCTION_WORDS)
+@lru_cache(maxsize=32_768)  # the same chunks are retrieved again and again, and cutting them into words takes longest
+def _term_counts(text: str) -> Mapping[str, int]:
+    return Counter(_stem(word) for word in words(text) if word not in _FUNCTION_WORDS)
 
 
 def _stem(word: str) -> str:
@@ -100,19 +100,18 @@ def _stem(word: str) -> str:
     return word
 
 
-def _bm25(question: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:
+def _bm25(question: Mapping[str, int], texts: Sequence[Mapping[str, int]]) -> list[float]:
     """Return BM25 of each text over these texts, as a share (0 to 1) of the most that the question could reach."""
-    counts = [Counter(text) for text in texts]
-    wanted = dict.fromkeys(question)
-    rarity = {word: _rarity(sum(word in count for count in counts), len(texts)) for word in wanted}
+    rarity = {word: _rarity(sum(word in text for text in texts), len(texts)) for word in question}
     most = sum(rarity.values()) * (_BM25_SATURATION + 1)
-    average = sum(map(len, texts)) / len(texts)
+    lengths = [sum(text.values()) for text in texts]
+    average = sum(lengths) / len(texts)
     if not most or not average:
         return [0.0] * len(texts)
     scores = []
-    for text, count in zip(texts, counts, strict=True):
-        damping = _BM25_SATURATION * (1 - _BM25_LENGTH + _BM25_LENGTH * len(text) / average)
-        hits = (rarity[word] * count[word] / (count[word] + damping) for word in wanted if word in count)
+    for text, length in zip(texts, lengths, strict=True):
+        damping = _BM25_SATURATION * (1 - _BM25_LENGTH + _BM25_LENGTH * length / average)
+        hits = (rarity[word] * text[word] / (text[word] + damping) for word in question if word in text)
         scores.append(sum(hits) * (_BM25_SATURATION + 1) / most)
     return scores
 
