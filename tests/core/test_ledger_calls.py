@@ -58,6 +58,13 @@ def test_what_is_unknown_is_unpriced_and_only_a_refusal_is_free(
     assert (event.status == "failed") == (decision == "failed")
 
 
+def test_vectors_are_booked_as_embeddings_and_counted_tokens_say_so() -> None:
+    event = ModelCall(id="1", kind="embedding", model="mine", usage=PAID, counted=True).event(BOOK)
+
+    assert (event.id, event.kind, event.decision) == ("embedding-1", "embedding", "embedded")
+    assert "counted" in event.reason
+
+
 @pytest.mark.parametrize(("status", "refused"), [(529, True), (400, True), (200, False), (None, False), ("529", False)])
 def test_an_http_error_answer_is_a_refusal_and_an_error_within_a_stream_is_none(status: object, refused: bool) -> None:
     assert is_refusal(StatusError(status)) is refused

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llama_index.core import VectorStoreIndex
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import ChatMessage, CompletionResponse, CompletionResponseGen, LLMMetadata
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.llms import CustomLLM
@@ -22,6 +24,7 @@ from costkit.ledger.usage import Usage
 from costkit.prices import PriceBook, Rates
 from costkit.scope import use
 from costkit.testing import ListRecorder
+from costkit.tokens import default_counter
 from llamaindex_costkit import CostkitEventHandler, CostkitQueryEngine
 
 PAID = Usage(uncached_input_tokens=10, cache_read_tokens=100, cache_write_5m_tokens=5, output_tokens=2)
@@ -178,6 +181,84 @@ def test_many_threads_and_tasks_are_all_booked(llm: Any, recorder: ListRecorder)
     asyncio.run(many())
 
     assert len(recorder.events) == 60
+
+
+class Vectors(BaseEmbedding):
+    """An embedding model whose vectors say how long a text is."""
+
+    fails: bool = False
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        if self.fails:
+            raise RuntimeError("no")
+        return [float(len(text)), 1.0]
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+
+VECTORS = Vectors(model_name="my-vectors", embed_batch_size=2)
+TEXTS = ["Refunds are paid within 14 days.", "Parcels are shipped on Monday.", "The office is closed."]
+
+
+async def test_each_batch_of_embeddings_is_booked_with_the_tokens_of_its_texts(recorder: ListRecorder) -> None:
+    with use(Scope(tenant="acme")):
+        VECTORS.get_query_embedding(TEXTS[0])
+        await VECTORS.aget_query_embedding(TEXTS[0])
+        VECTORS.get_text_embedding(TEXTS[0])
+        VECTORS.get_text_embedding_batch(TEXTS)
+        await VECTORS.aget_text_embedding_batch(TEXTS)
+
+    one, two, three = (default_counter().count(text) for text in TEXTS)
+    assert [event.usage.input_tokens for event in recorder.events] == [one] * 3 + [one + two, three] * 2
+    for event in recorder.events:
+        assert (event.kind, event.decision, event.model) == ("embedding", "embedded", "my-vectors")
+        assert event.scope == Scope(tenant="acme")
+        assert event.cost_nano_usd is None
+    assert len({event.id for event in recorder.events}) == 7
+
+
+def test_embeddings_take_a_price_of_your_own(recorder: ListRecorder) -> None:
+    rates = Rates(input_usd_per_mtok=Decimal("0.02"), output_usd_per_mtok=Decimal(0))
+    get_dispatcher().event_handlers.clear()
+    get_dispatcher().add_event_handler(
+        CostkitEventHandler(recorder=recorder, book=PriceBook(overrides={"my-vectors": rates}))
+    )
+
+    VECTORS.get_text_embedding(TEXTS[0])
+
+    (event,) = recorder.events
+    assert event.cost_nano_usd == 20 * event.usage.input_tokens > 0
+
+
+async def test_embeddings_that_fail_are_booked_as_failed(recorder: ListRecorder) -> None:
+    broken = Vectors(model_name="my-vectors", embed_batch_size=2, fails=True)
+
+    with pytest.raises(RuntimeError, match="no"):
+        broken.get_text_embedding_batch(TEXTS)
+    with pytest.raises(RuntimeError, match="no"):
+        await broken.aget_text_embedding_batch(TEXTS)
+
+    assert [(event.kind, event.status, event.reason) for event in recorder.events] == [
+        ("embedding", "failed", "no")
+    ] * 3, "one batch had begun in the first call, two in the second"
+
+
+def test_the_embedding_of_a_question_belongs_to_its_events(
+    response_cache: ResponseCache, recorder: ListRecorder, nodes: Any, llm: Any
+) -> None:
+    engine = VectorStoreIndex([one.node for one in nodes], embed_model=VECTORS).as_query_engine(llm=llm)
+    indexed = len(recorder.events)
+
+    CostkitQueryEngine(engine, version="1", cache=response_cache).query("how long")
+
+    assert {event.kind for event in recorder.events[:indexed]} == {"embedding"}
+    asked = recorder.events[indexed:]
+    assert [event.kind for event in asked] == ["cache", "embedding", "model"]
+    assert len({event.run_id for event in asked}) == 1
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -151,10 +151,9 @@ class CallWatcher:
 
     def _start(self, event: LLMChatStartEvent | LLMCompletionStartEvent, span_id: str) -> None:
         _install(_SPANS)
-        name = event.model_dict.get("model_name")
         self._open[span_id] = _Open(
             id=event.id_,  # not the span's: a model without a span of its own reports all its calls in its caller's
-            model=name if isinstance(name, str) and name != "unknown" else None,
+            model=name_in(event.model_dict),
             parent=next((above for above in _SPANS.above(span_id) if above in self._open), None),
             scope=current() or Scope(),
             run_id=_run.get(),
@@ -197,6 +196,12 @@ class CallWatcher:
             seconds=time.perf_counter() - call.began,
             meter=call.meter,
         )
+
+
+def name_in(model_dict: Mapping[str, object]) -> str | None:
+    """Return the id of the model that an event tells of, or None."""
+    name = model_dict.get("model_name")
+    return name if isinstance(name, str) and name not in ("", "unknown") else None
 
 
 def usage_of(response: LLMResponse | None) -> Usage | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from costkit.ledger.usage import Event, Usage
 from costkit.prices import PriceBook
@@ -18,6 +19,8 @@ MAX_REASON_CHARACTERS = 500
 # https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons; "length" and "content_filter" are the
 # finish reasons of OpenAI's API.
 _UNFINISHED = {"max_tokens", "length", "refusal", "content_filter", "model_context_window_exceeded", "pause_turn"}
+
+_DONE = {"model": "answered", "embedding": "embedded"}
 
 
 def is_unfinished(stop_reason: object) -> bool:
@@ -40,8 +43,10 @@ class ModelCall:
 
     Attributes:
         id: The same for every watcher of the call, and for no other call.
+        kind: ``model`` for an answer, ``embedding`` for vectors.
         model: Model id as the provider names it, else as it was asked for, or None.
         usage: Tokens as billed; None where the provider did not say.
+        counted: The tokens were counted by costkit, since nobody reported them.
         failure: What went wrong; empty for a call that returned.
         refused: The provider gave an HTTP error for an answer, which it does not bill.
         unfinished: The model was cut short or declined.
@@ -52,8 +57,10 @@ class ModelCall:
     """
 
     id: str
+    kind: Literal["model", "embedding"] = "model"
     model: str | None
     usage: Usage | None
+    counted: bool = False
     failure: str = ""
     refused: bool = False
     unfinished: bool = False
@@ -76,9 +83,9 @@ class ModelCall:
         cost, snapshot = self.price(book)
         tier = self.mark.get("tier")
         return Event(
-            kind="model",
+            kind=self.kind,
             part="model",
-            decision="failed" if self.failure else "answered",
+            decision="failed" if self.failure else _DONE[self.kind],
             reason=self._reason(),
             scope=self.scope,
             model=self.model,
@@ -89,7 +96,7 @@ class ModelCall:
             seconds=self.seconds,
             status="failed" if self.failure else "ok",
             run_id=self.run_id,
-            id=f"model-{self.id}",
+            id=f"{self.kind}-{self.id}",
         )
 
     def _reason(self) -> str:
@@ -97,7 +104,9 @@ class ModelCall:
             return self.failure[:MAX_REASON_CHARACTERS]
         if self.unfinished:
             return "cut short or declined"
-        return "the provider reported no usage" if self.usage is None else ""
+        if self.usage is None:
+            return "the provider reported no usage"
+        return "tokens as counted by costkit: nobody reported them" if self.counted else ""
 
 
 class Tally:
