@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -26,9 +27,11 @@ from langchain_core.runnables.history import RunnableWithMessageHistory
 
 from costkit import ConfigurationError, Scope
 from costkit.cache import EdgeIndex, ResponseCache
+from costkit.context import ContextReducer
 from costkit.scope import use
 from costkit.testing import HashEmbedder, ListRecorder
-from langchain_costkit import cached
+from langchain_costkit import CostkitRetriever, cached
+from langchain_costkit._witness import Witness
 
 QUESTION = "how long does a refund of my order take"
 SAME_WORDS = "a refund of my order take how long does"
@@ -408,6 +411,21 @@ def test_a_document_that_was_not_read_invalidates_nothing(
     support.cache.invalidate("holidays.md")
 
     assert support.invoke(QUESTION) == "14 days"
+
+
+def test_a_document_is_hashed_as_it_was_found_and_not_as_it_was_cut(
+    documents: list[Document], retriever: BaseRetriever
+) -> None:
+    reducer = ContextReducer(budget_tokens=12, embedder=HashEmbedder(), recorder=ListRecorder())
+    witness = Witness()
+
+    reduced = CostkitRetriever(retriever, reducer=reducer).invoke(QUESTION, {"callbacks": [witness]})
+
+    assert sum(len(one.page_content) for one in reduced) < sum(len(one.page_content) for one in documents)
+    hashes = {one.document_id: one.content_hash for one in witness.evidence}
+    assert hashes.keys() == {"refunds#0", "refunds.md", "shipping#0", "shipping.md"}
+    digest = hashlib.sha256(documents[0].page_content.encode()).hexdigest()
+    assert hashes["refunds#0"] == hashes["refunds.md"] == digest
 
 
 async def test_evidence_is_seen_in_async_calls_and_streams(

@@ -14,14 +14,23 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from costkit import Scope
 from costkit.cache import ResponseCache
+from costkit.context import ContextReducer
 from costkit.ledger.usage import Usage
+from costkit.route import Tier
 from costkit.scope import use
-from costkit.testing import ListRecorder
-from langchain_costkit import CostkitSemanticCache, CostkitUsageHandler
+from costkit.testing import HashEmbedder, ListRecorder
+from langchain_costkit import (
+    CostkitRetriever,
+    CostkitRouterChatModel,
+    CostkitSemanticCache,
+    CostkitUsageHandler,
+    cached,
+)
 
 MODEL = "claude-haiku-4-5"
 
@@ -223,6 +232,22 @@ def test_a_hit_of_costkits_own_cache_is_booked_once(
         ("model", "answered"),
         ("cache", "hit"),
     ]
+
+
+def test_the_events_of_one_question_are_grouped_however_deep_they_are(
+    handler: CostkitUsageHandler, recorder: ListRecorder, response_cache: ResponseCache, retriever: BaseRetriever
+) -> None:
+    reducer = ContextReducer(budget_tokens=16, embedder=HashEmbedder(), recorder=recorder)
+    router = CostkitRouterChatModel([model()], tiers=[Tier(name="only", model=MODEL)], recorder=recorder)
+    prompt = RunnableLambda(lambda documents: f"{documents} When are refunds paid?")
+    support = RunnableLambda(str) | cached(
+        CostkitRetriever(retriever, reducer=reducer) | prompt | router, version="1", cache=response_cache
+    )
+
+    support.invoke("When are refunds paid?", {"callbacks": [handler]})
+
+    assert [event.kind for event in recorder.events] == ["cache", "rerank", "tool", "model"]
+    assert len({event.run_id for event in recorder.events}) == 1
 
 
 def test_an_unknown_model_is_unpriced_and_not_free(handler: CostkitUsageHandler, recorder: ListRecorder) -> None:

@@ -7,17 +7,19 @@ import sys
 from typing import Any
 
 import pytest
-from langchain.agents import create_agent
+from langchain.agents import AgentState, create_agent
 from langchain_anthropic import ChatAnthropic
+from langchain_core.documents import Document
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable
 from pydantic import SecretStr
 
 from costkit import Scope
 from costkit.cache import ResponseCache
 from costkit.scope import use
-from costkit.testing import MessagesServer, WordCounter
+from costkit.testing import ListRecorder, MessagesServer, WordCounter
+from langchain_costkit import CostkitUsageHandler
 from langchain_costkit.middleware import CostkitMiddleware
 
 QUESTION = "how long does a refund of my order take"
@@ -99,6 +101,58 @@ def test_an_image_or_a_name_beside_the_question_is_another_question(response_cac
         return support.invoke({"messages": [HumanMessage(blocks, name=name)]})["messages"][-1].content
 
     assert [about("a"), about("b"), about("a", "ann"), about("b")] == ["one", "two", "three", "two"]
+
+
+class Reading(AgentState[Any]):
+    """An agent's state with what was retrieved for it."""
+
+    context: list[Document]
+
+
+@pytest.mark.parametrize("name", ["refunds#0", "refunds.md"])
+def test_an_answer_rests_on_the_documents_in_the_state(
+    response_cache: ResponseCache, documents: list[Document], name: str
+) -> None:
+    support = agent(response_cache, "14 days", "30 days", state_schema=Reading)
+
+    def answer() -> object:
+        return support.invoke({"messages": [HumanMessage(QUESTION)], "context": documents})["messages"][-1].content
+
+    assert [answer(), answer()] == ["14 days"] * 2
+    response_cache.invalidate(name)
+    assert answer() == "30 days"
+
+
+def test_an_answer_rests_on_what_a_tool_of_an_earlier_turn_returned(
+    response_cache: ResponseCache, documents: list[Document]
+) -> None:
+    support = agent(response_cache, "14 days", "30 days")
+    earlier: list[BaseMessage] = [
+        HumanMessage("what do you know"),
+        AIMessage("", tool_calls=[{"name": "search", "args": {"text": "x"}, "id": "1"}]),
+        ToolMessage("Refunds are paid within 14 days.", tool_call_id="1", artifact=documents),
+        AIMessage("this and that"),
+    ]
+
+    def answer() -> object:
+        return support.invoke({"messages": [*earlier, HumanMessage(QUESTION)]})["messages"][-1].content
+
+    assert [answer(), answer()] == ["14 days"] * 2
+    response_cache.invalidate("shipping.md")
+    assert answer() == "30 days"
+
+
+async def test_the_events_of_one_question_are_grouped(response_cache: ResponseCache, recorder: ListRecorder) -> None:
+    support = agent(response_cache, "14 days", "30 days")
+
+    ask(support, QUESTION, callbacks=[CostkitUsageHandler(recorder=recorder)])
+    config: Any = {"callbacks": [CostkitUsageHandler(recorder=recorder)]}
+    await support.ainvoke({"messages": [HumanMessage("where is the cafeteria")]}, config)
+
+    assert [event.kind for event in recorder.events] == ["cache", "model"] * 2
+    runs = [event.run_id for event in recorder.events]
+    assert runs[0] == runs[1] != runs[2] == runs[3]
+    assert None not in runs
 
 
 def test_a_broken_store_steps_aside(broken_cache: ResponseCache) -> None:

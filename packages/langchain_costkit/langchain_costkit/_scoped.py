@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import Any, Literal, TypeVar
+from uuid import UUID
 
-from langchain_core.callbacks import CallbackManagerForChainRun
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManagerForChainRun
 from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun, BaseRunManager
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.schema import StreamEvent
 from langchain_core.runnables.utils import Input, Output
 
 from costkit.scope import Scope, current, from_metadata, use
+from langchain_costkit.ledger import CostkitUsageHandler
 
 T = TypeVar("T")
 
@@ -28,8 +30,25 @@ def scope_of(config: RunnableConfig | None) -> Scope:
 
 
 def group_of(run_manager: BaseRunManager) -> str:
-    """Return the id that groups the events of one question: the run around this one, if there is one."""
-    return str(run_manager.parent_run_id or run_manager.run_id)
+    """Return the id that groups the events of one question.
+
+    It is the outermost run, under which the usage handler books the model calls; where none is at work, the run around
+    this one, if there is one.
+    """
+    return _group(run_manager.parent_run_id or run_manager.run_id, run_manager.handlers)
+
+
+def group_here() -> str | None:
+    """Return the id that groups the events of the question under way here, where LangChain knows of one."""
+    callbacks = ensure_config().get("callbacks")
+    if not isinstance(callbacks, BaseCallbackManager) or callbacks.parent_run_id is None:
+        return None
+    return _group(callbacks.parent_run_id, callbacks.handlers)
+
+
+def _group(run_id: UUID, handlers: Iterable[BaseCallbackHandler]) -> str:
+    booking = next((one for one in handlers if isinstance(one, CostkitUsageHandler)), None)
+    return str(run_id if booking is None else booking.root_of(run_id))
 
 
 def in_scope(chunks: Iterator[T], scope: Scope) -> Iterator[T]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -60,7 +60,13 @@ class Witness(ModelCallHandler):
             self.tally.add(call.usage, cost, unfinished=call.unfinished)
 
 
-def read_in(documents: Sequence[Document]) -> Iterator[tuple[str, str | None]]:
+def documents_in(value: object) -> list[Document]:
+    """Return ``value`` if it is a document, or the documents it lists."""
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    return [one for one in listed if isinstance(one, Document)]
+
+
+def read_in(documents: Iterable[Document]) -> Iterator[tuple[str, str | None]]:
     """Yield each name that a document carries with the document's text, or None for a copy that was cut."""
     for document in documents:
         text = None if SPANS_KEY in document.metadata else document.page_content

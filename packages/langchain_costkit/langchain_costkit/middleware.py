@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, cast
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration
 
 from costkit.cache import Lookup, ResponseCache
 from costkit.cache.doors import cache_for
+from costkit.cache.evidence import evidence_of
 from costkit.errors import DataError, MissingExtraError
 from costkit.prompt.template import takes_breakpoints
 from langchain_costkit._calls import paid_for
@@ -23,7 +25,8 @@ from langchain_costkit._decided import id_of
 from langchain_costkit._encoding import decode, encode, is_complete, marked
 from langchain_costkit._hits import settings_of
 from langchain_costkit._question import asked_by, plain
-from langchain_costkit._scoped import scope_of
+from langchain_costkit._scoped import group_here, scope_of
+from langchain_costkit._witness import documents_in, read_in
 from langchain_costkit.prompt import has_marks, mark, pieces_of
 from langchain_costkit.route import CostkitRouterChatModel
 
@@ -45,7 +48,9 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
     """Response cache and prompt-cache breakpoints for an agent's model calls.
 
     The cache serves and keeps only answers that the agent gives at once: a turn in which a tool was called always
-    runs in full. The model, the system prompt, the tools and the conversation so far must be equal for a hit.
+    runs in full. The model, the system prompt, the tools and the conversation so far must be equal for a hit. Answers
+    rest on the documents that stand in the agent's state, or in the ``artifact`` of an earlier tool message;
+    ``cache.invalidate(document_id)`` drops them.
     To route, give the agent a ``CostkitRouterChatModel``. Put this middleware last, after all that edit the prompt.
 
     Args:
@@ -67,7 +72,7 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
         if answer is not None:
             return answer
         response = handler(self._marked(request))
-        self._keep(found, response)
+        self._keep(found, request, response)
         return response
 
     async def awrap_model_call(
@@ -78,7 +83,7 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
         if answer is not None:
             return answer
         response = await handler(self._marked(request))
-        await asyncio.to_thread(self._keep, found, response)
+        await asyncio.to_thread(self._keep, found, request, response)
         return response
 
     def _look_up(self, request: ModelRequest[Any]) -> tuple[Lookup | None, AIMessage | None]:
@@ -97,16 +102,18 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
             "settings": request.model_settings,
             "history": asked.inputs,
         }
-        found = self.cache.lookup(asked.question, inputs=inputs, scope=scope_of(None))
+        run_id = group_here()
+        found = self.cache.lookup(asked.question, inputs=inputs, scope=scope_of(None), run_id=run_id)
         if found.answer is None:
             return found, None
         try:
             answer = marked(decode(found.answer), found.mark)
         except (ValueError, KeyError, TypeError) as error:
-            return self.cache.bypass(f"a kept answer cannot be read: {error!r}", scope=scope_of(None)), None
+            reason = f"a kept answer cannot be read: {error!r}"
+            return self.cache.bypass(reason, scope=scope_of(None), run_id=run_id), None
         return found, answer if isinstance(answer, AIMessage) else None
 
-    def _keep(self, found: Lookup | None, response: ModelResponse[Any]) -> None:
+    def _keep(self, found: Lookup | None, request: ModelRequest[Any], response: ModelResponse[Any]) -> None:
         if found is None or len(response.result) != 1 or not is_complete(response.result[0]):
             return
         try:
@@ -115,7 +122,8 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
             _log.info("an answer was not cached: %s", error)
             return
         usage, cost = paid_for([ChatGeneration(message=response.result[0])])
-        self.cache.store(found.ticket, text, usage=usage, cost_nano_usd=cost)
+        evidence = evidence_of(read_in(_documents(request)))
+        self.cache.store(found.ticket, text, evidence=evidence, usage=usage, cost_nano_usd=cost)
 
     def _marked(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """Mark the system prompt for a Claude model, unless it is new every time."""
@@ -132,6 +140,13 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
             return request
         (made,) = mark([system], [pieces_of(system, "static")], model=ids[0])
         return request.override(system_message=cast("SystemMessage", made))
+
+
+def _documents(request: ModelRequest[Any]) -> Iterator[Document]:
+    """Yield the documents that an answer may rest on: what tools returned beside their text, and what the state lists."""
+    artifacts = [message.artifact for message in request.messages if isinstance(message, ToolMessage)]
+    for value in [*artifacts, *request.state.values()]:
+        yield from documents_in(value)
 
 
 def _ids(model: object) -> list[str]:
