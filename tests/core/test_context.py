@@ -294,6 +294,106 @@ def test_a_reranker_that_gives_unusable_scores_counts_as_failed(scores: list[flo
     assert broken.reduce("Hotel?", numbered(LEAVE, TRAVEL)).decision == "fallback"
 
 
+class Failing(Characters):
+    """A user's counter that fails at texts that hold a word."""
+
+    def __init__(self, word: str) -> None:
+        object.__setattr__(self, "word", word)
+
+    def count(self, text: str) -> int:
+        if self.word in text:  # type: ignore[attr-defined]
+            raise RuntimeError("no vocabulary")
+        return super().count(text)
+
+
+@pytest.mark.parametrize("word", ["", "hotel", "\n\n"])
+def test_a_counter_that_fails_anywhere_leaves_the_budget_to_costkits_own(
+    word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    booked = Events()
+    failing = reducer(30, counter=Failing(word), recorder=booked)
+    documents = numbered(LEAVE, TRAVEL)
+
+    reduction = failing.reduce("What does a hotel cost?", documents)
+
+    assert reduction.decision == "fallback"
+    assert "RuntimeError" in reduction.reason
+    assert reduction.passages
+    assert reduction.tokens_after == default_counter().count(reduction.context) <= 30
+    texts = {document.id: document.text for document in documents}
+    assert all(texts[span.document_id][span.start : span.end] == span.text for span in reduction.kept)
+    (event,) = booked.events
+    assert (event.decision, event.status, event.reason) == ("fallback", "failed", reduction.reason)
+    failing.reduce("What does a hotel cost?", documents)
+    assert caplog.text.count("no vocabulary") == 1
+
+
+def test_documents_that_fit_are_returned_unchanged_though_the_counter_fails() -> None:
+    reduction = reducer(900, counter=Failing("")).reduce("Hotel?", numbered(LEAVE, TRAVEL))
+
+    assert (reduction.decision, [passage.text for passage in reduction.passages]) == ("fallback", [LEAVE, TRAVEL])
+
+
+class FailingWords(HashedWords):
+    """A user's embedder that fails where it embeds, or where it is asked for its name at a decision."""
+
+    def __init__(self, *, name_fails: bool) -> None:
+        self.name_fails = name_fails
+        self.asked = False
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        if self.name_fails and self.asked:
+            raise RuntimeError("no name today")
+        return "failing"
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.asked = True
+        raise RuntimeError("no model today")
+
+
+@pytest.mark.parametrize("name_fails", [False, True])
+def test_an_embedder_that_fails_anywhere_falls_back(name_fails: bool, caplog: pytest.LogCaptureFixture) -> None:
+    reduction = reducer(20, embedder=FailingWords(name_fails=name_fails)).reduce("Hotel?", numbered(LEAVE, TRAVEL))
+
+    assert reduction.decision == "fallback"
+    assert reduction.passages
+    assert "no model today" in caplog.text
+
+
+def test_at_most_k_documents_are_left_and_they_are_the_best() -> None:
+    documents = numbered(LEAVE, TRAVEL, "A hotel costs up to 150 euros a night.")
+    full = reducer(40).reduce("What does a hotel cost?", documents)
+    scores = {passage.document_id: passage.score or 0.0 for passage in full.passages}
+    assert len(scores) > 1
+
+    for k in range(1, len(scores)):
+        left = reducer(40).reduce("What does a hotel cost?", documents, k=k)
+
+        best = sorted(scores, key=lambda name: -scores[name])[:k]
+        assert {passage.document_id for passage in left.passages} == set(best)
+        assert left.tokens_after == Characters().count(left.context)
+        gone = [one for one in left.dropped if one.reason == "surplus"]
+        assert {one.document_id for one in gone} == set(scores) - set(best)
+        spans = {(one.document_id, one.start, one.end) for one in (*left.kept, *left.dropped)}
+        assert spans == {(one.document_id, one.start, one.end) for one in (*full.kept, *full.dropped)}
+
+
+def test_where_nothing_is_scored_the_first_k_documents_are_left() -> None:
+    reduction = reducer(900).reduce("Hotel?", numbered(LEAVE, TRAVEL, "A third."), k=2)
+
+    assert [passage.text for passage in reduction.passages] == [LEAVE, TRAVEL]
+    assert reduction.decision == "reduced"
+    assert "best 2 of 3" in reduction.reason
+    assert reduction.saved_tokens > 0
+
+
+@pytest.mark.parametrize("k", [0, -1, True, 1.5])
+def test_a_wrong_k_is_named(k: int) -> None:
+    with pytest.raises(ConfigurationError, match=rf"k must be .* got {k!r}"):
+        reducer(900).reduce("Hotel?", numbered(LEAVE), k=k)
+
+
 def test_what_the_pieces_hide_the_joined_text_pays_for() -> None:
     source = " ".join(f"Day {day} is off." for day in range(10, 60))
     reduction = reducer(12, counter=Lenient()).reduce("Which day is off?", numbered(source))

@@ -104,6 +104,11 @@ async def test_the_decision_is_booked_for_the_scope(
     assert {event.decision for event in recorder.events} == {"reduced"}
 
 
+class BrokenCounter(WordCounter):
+    def count(self, text: str) -> int:
+        raise OSError("no vocabulary")
+
+
 class BrokenReranker:
     name = "broken"
 
@@ -123,6 +128,17 @@ def test_a_broken_reranker_steps_aside_within_the_budget(retriever: BaseRetrieve
 def test_k_keeps_the_best_documents(retriever: BaseRetriever, reducer: ContextReducer) -> None:
     assert len(CostkitRetriever(retriever, k=1, reducer=reducer).invoke(QUESTION)) == 1
     assert len(CostkitRetriever(retriever, reducer=reducer).invoke(QUESTION, k=1)) == 1
+    with pytest.raises(ConfigurationError, match="k must be"):
+        CostkitRetriever(retriever, reducer=reducer).invoke(QUESTION, k=0)
+
+
+def test_a_broken_counter_steps_aside(retriever: BaseRetriever, recorder: ListRecorder) -> None:
+    reducer = ContextReducer(budget_tokens=20, embedder=HashEmbedder(), counter=BrokenCounter(), recorder=recorder)
+
+    found = CostkitRetriever(retriever, reducer=reducer).invoke(QUESTION)
+
+    assert found
+    assert [(event.decision, event.status) for event in recorder.events] == [("fallback", "failed")]
 
 
 async def test_it_works_in_langchains_compression_retriever_and_pipeline(
@@ -141,7 +157,7 @@ def test_wrong_options_are_refused_at_construction(retriever: BaseRetriever, red
     with pytest.raises(ConfigurationError, match="no option 'budget_token'"):
         CostkitRetriever(retriever, budget_token=100)
     assert CostkitRetriever(retriever, reducer=reducer, tags=["handbook"]).tags == ["handbook"]
-    with pytest.raises(ConfigurationError, match="k must be 1"):
+    with pytest.raises(ConfigurationError, match="k must be"):
         CostkitRetriever(retriever, k=0, reducer=reducer)
     with pytest.raises(ConfigurationError, match="budget_tokens=5"):
         CostkitRetriever(retriever, budget_tokens=5, reducer=reducer)

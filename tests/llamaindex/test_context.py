@@ -43,6 +43,22 @@ def test_what_is_left_of_a_node_is_the_sentence_that_answers(
     assert isinstance(left[0].metadata["costkit_score"], float)
 
 
+async def test_k_keeps_the_best_nodes_and_those_without_text(nodes: list[NodeWithScore]) -> None:
+    image = NodeWithScore(node=ImageNode(image_url="http://127.0.0.1/plan.png"))
+    best = CostkitNodePostprocessor(k=1, reducer=ContextReducer(budget_tokens=900, embedder=HashEmbedder()))
+
+    left = best.postprocess_nodes([*nodes, image], query_str=QUESTION)
+
+    assert [one.node_id for one in left] == ["refunds#0", image.node_id]
+    again = await best.apostprocess_nodes([*nodes, image], query_bundle=QueryBundle(QUESTION))
+    assert [one.node_id for one in again] == [one.node_id for one in left]
+
+
+def test_a_wrong_k_is_named_at_construction() -> None:
+    with pytest.raises(ConfigurationError, match="k must be an integer of 1 or more, got 0"):
+        CostkitNodePostprocessor(k=0)
+
+
 def test_ids_relationships_scores_and_metadata_stay(
     postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]
 ) -> None:
@@ -219,4 +235,4 @@ def test_rerank_events_come_in_pairs(
 
 
 def test_it_is_saved_by_its_options_alone(postprocessor: CostkitNodePostprocessor) -> None:
-    assert postprocessor.to_dict() == {"budget_tokens": 16, "class_name": "CostkitNodePostprocessor"}
+    assert postprocessor.to_dict() == {"budget_tokens": 16, "k": None, "class_name": "CostkitNodePostprocessor"}

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, PrivateAttr
 
 from costkit import context
 from costkit.context import ContextReducer, Reduction, reducer_for
-from costkit.errors import ConfigurationError
+from costkit.context.reduce import check_k
 from costkit.scope import Scope, current, from_metadata
 from langchain_costkit._fields import check_fields
 from langchain_costkit._scoped import group_of, scope_of
@@ -27,7 +27,7 @@ class CostkitRetriever(BaseRetriever):
     """A retriever that returns what another one finds, cut to the sentences the question needs.
 
     Documents come back as copies with their ids and metadata, and under ``costkit_score`` and ``costkit_spans`` the
-    relevance and the [start, end] offsets of what was kept. If scoring fails, the text is cut to the budget instead.
+    relevance and the [start, end] offsets of what was kept. If the embedder or the counter fails, the text is cut to the budget instead.
 
     Args:
         retriever: Finds the documents; retrieve generously, what is not needed goes.
@@ -52,7 +52,7 @@ class CostkitRetriever(BaseRetriever):
         **kwargs: Any,  # the fields of BaseRetriever: tags, metadata, name
     ) -> None:
         check_fields(type(self), kwargs)
-        super().__init__(retriever=retriever, k=_checked(k), **kwargs)  # type: ignore[call-arg]
+        super().__init__(retriever=retriever, k=check_k(k), **kwargs)  # type: ignore[call-arg]
         self._reducer = reducer_for(reducer, budget_tokens=budget_tokens)
 
     def _get_relevant_documents(
@@ -60,16 +60,18 @@ class CostkitRetriever(BaseRetriever):
     ) -> list[Document]:
         found = self.retriever.invoke(query, {"callbacks": run_manager.get_child()})
         given = _numbered(found)
-        reduction = self._reducer.reduce(query, given, scope=_scope(run_manager), run_id=group_of(run_manager))
-        return _documents(found, reduction, _checked(k) or self.k)
+        most = self.k if k is None else k
+        scope, run_id = _scope(run_manager), group_of(run_manager)
+        return _documents(found, self._reducer.reduce(query, given, k=most, scope=scope, run_id=run_id))
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
         found = await self.retriever.ainvoke(query, {"callbacks": run_manager.get_child()})
         given = _numbered(found)
-        reduction = await self._reducer.areduce(query, given, scope=_scope(run_manager), run_id=group_of(run_manager))
-        return _documents(found, reduction, _checked(k) or self.k)
+        most = self.k if k is None else k
+        scope, run_id = _scope(run_manager), group_of(run_manager)
+        return _documents(found, await self._reducer.areduce(query, given, k=most, scope=scope, run_id=run_id))
 
 
 class CostkitDocumentCompressor(BaseDocumentCompressor):
@@ -90,20 +92,14 @@ class CostkitDocumentCompressor(BaseDocumentCompressor):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """Return copies of the documents, cut to what ``query`` needs."""
-        return _documents(documents, self._reducer.reduce(query, _numbered(documents), scope=scope_of(None)), None)
+        return _documents(documents, self._reducer.reduce(query, _numbered(documents), scope=scope_of(None)))
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """Do what ``compress_documents`` does, without blocking."""
         reduction = await self._reducer.areduce(query, _numbered(documents), scope=scope_of(None))
-        return _documents(documents, reduction, None)
-
-
-def _checked(k: int | None) -> int | None:
-    if k is not None and k < 1:
-        raise ConfigurationError(f"k must be 1 or more, got {k!r}")
-    return k
+        return _documents(documents, reduction)
 
 
 def _numbered(documents: Sequence[Document]) -> list[context.Document]:
@@ -119,13 +115,8 @@ def _title(document: Document) -> str:
     return title if isinstance(title, str) else ""
 
 
-def _documents(given: Sequence[Document], reduction: Reduction, k: int | None) -> list[Document]:
-    """Return new documents for what is left; the best ``k`` of them, in the reduction's order."""
-    passages = reduction.passages
-    if k is not None and len(passages) > k:
-        # Where nothing was scored the order of retrieval decides, which sorting keeps.
-        best = sorted(passages, key=lambda passage: -(passage.score or 0.0))[:k]
-        passages = tuple(passage for passage in passages if passage in best)
+def _documents(given: Sequence[Document], reduction: Reduction) -> list[Document]:
+    """Return new documents for what is left, in the reduction's order."""
     return [
         Document(
             id=given[int(passage.document_id)].id,
@@ -136,7 +127,7 @@ def _documents(given: Sequence[Document], reduction: Reduction, k: int | None) -
                 **({} if passage.score is None else {SCORE_KEY: float(passage.score)}),
             },
         )
-        for passage in passages
+        for passage in reduction.passages
     ]
 
 

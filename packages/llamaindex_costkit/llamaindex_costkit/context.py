@@ -13,6 +13,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from pydantic import Field, PrivateAttr
 
 from costkit.context import ContextReducer, Document, Passage, Reduction, reducer_for
+from costkit.context.reduce import check_k
 from llamaindex_costkit._calls import run_id
 
 __all__ = ["CostkitNodePostprocessor"]
@@ -35,6 +36,7 @@ class CostkitNodePostprocessor(BaseNodePostprocessor):
     Args:
         budget_tokens: The most tokens of context. Text and the metadata entry ``title`` count; other metadata that a
             node shows to the model comes on top. Default: the reducer's own.
+        k: The most nodes with text to return. Default: as many as have something to say.
         reducer: Reduces. Default: ``ContextReducer(budget_tokens=...)`` with the default embedder.
 
     Raises:
@@ -42,12 +44,15 @@ class CostkitNodePostprocessor(BaseNodePostprocessor):
     """
 
     budget_tokens: int = Field(description="The most tokens of context.")
+    k: int | None = Field(description="The most nodes with text to return.")
     _reducer: ContextReducer = PrivateAttr()
     _told: bool = PrivateAttr(default=False)
 
-    def __init__(self, *, budget_tokens: int | None = None, reducer: ContextReducer | None = None) -> None:
+    def __init__(
+        self, *, budget_tokens: int | None = None, k: int | None = None, reducer: ContextReducer | None = None
+    ) -> None:
         chosen = reducer_for(reducer, budget_tokens=budget_tokens)
-        super().__init__(budget_tokens=chosen.budget_tokens)  # type: ignore[call-arg]  # a pydantic field
+        super().__init__(budget_tokens=chosen.budget_tokens, k=check_k(k))  # type: ignore[call-arg]  # pydantic fields
         self._reducer = chosen
 
     @classmethod
@@ -61,7 +66,8 @@ class CostkitNodePostprocessor(BaseNodePostprocessor):
         if not _asks(query_bundle):
             return self._as_they_are(nodes)
         self._begin(nodes, query_bundle)
-        return _end(nodes, self._reducer.reduce(query_bundle.query_str, _documents(nodes), run_id=run_id()))
+        reduction = self._reducer.reduce(query_bundle.query_str, _documents(nodes), k=self.k, run_id=run_id())
+        return _end(nodes, reduction)
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -69,11 +75,12 @@ class CostkitNodePostprocessor(BaseNodePostprocessor):
         if not _asks(query_bundle):
             return self._as_they_are(nodes)
         self._begin(nodes, query_bundle)
-        return _end(nodes, await self._reducer.areduce(query_bundle.query_str, _documents(nodes), run_id=run_id()))
+        question = query_bundle.query_str
+        return _end(nodes, await self._reducer.areduce(question, _documents(nodes), k=self.k, run_id=run_id()))
 
     def _begin(self, nodes: list[NodeWithScore], query_bundle: QueryBundle) -> None:
         _dispatcher.event(
-            ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=len(nodes), model_name=self.class_name())
+            ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=self.k or len(nodes), model_name=self.class_name())
         )
 
     def _as_they_are(self, nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:

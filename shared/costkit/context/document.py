@@ -11,7 +11,7 @@ from costkit.errors import ConfigurationError
 __all__ = ["Decision", "Document", "DropReason", "Dropped", "Kept", "Passage", "Reduction", "as_context", "passage_of"]
 
 Decision = Literal["kept", "reduced", "fallback"]
-DropReason = Literal["duplicate", "irrelevant", "budget"]
+DropReason = Literal["duplicate", "irrelevant", "budget", "surplus"]
 
 _BETWEEN_DOCUMENTS = "\n\n"
 _OMISSION = " ... "
@@ -68,8 +68,8 @@ class Dropped:
         start: Offset of its first character.
         end: Offset after its last character.
         tokens: What keeping it would have cost, by the counter in use.
-        reason: ``duplicate`` if the same text was weighed elsewhere, ``irrelevant`` if it scored far below the best, or
-            ``budget`` if others were worth more.
+        reason: ``duplicate`` if the same text was weighed elsewhere, ``irrelevant`` if it scored far below the best,
+            ``budget`` if others were worth more, or ``surplus`` if more documents were left than asked for.
     """
 
     document_id: str
@@ -112,7 +112,7 @@ class Reduction:
         tokens_before: Tokens of all documents given, titles and separators included, by the counter in use.
         tokens_after: Tokens of ``context``.
         seconds: Time taken.
-        decision: ``kept`` if all fitted the budget, ``reduced``, or ``fallback`` if scoring failed.
+        decision: ``kept`` if all fitted the budget, ``reduced``, or ``fallback`` if scoring or counting failed.
         reason: Why, in one sentence.
     """
 

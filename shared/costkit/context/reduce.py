@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from costkit.context.document import (
@@ -50,8 +50,8 @@ _log = logging.getLogger("costkit.context")
 class ContextReducer:
     """Keeps the sentences a question needs, under a hard token budget, with exact source offsets.
 
-    Documents that fit the budget are kept whole. If scoring fails, the originals are cut to the budget at sentence
-    ends instead: nothing is raised, and the failure is logged once.
+    Documents that fit the budget are kept whole. If the embedder, the reranker or the counter fails, the originals are
+    cut to the budget at sentence ends instead: nothing is raised, and the failure is logged once.
 
     Args:
         budget_tokens: The most tokens of context, titles and separators included, counted at the counter's stated
@@ -98,6 +98,7 @@ class ContextReducer:
         question: str,
         documents: Sequence[Document],
         *,
+        k: int | None = None,
         scope: Scope | None = None,
         run_id: str | None = None,
     ) -> Reduction:
@@ -106,31 +107,24 @@ class ContextReducer:
         Args:
             question: The user's question, standing alone.
             documents: What was retrieved, best first. They are not changed.
+            k: The most documents to return: the best ones, or the first where nothing was scored. Default: as many as
+                have something to say.
             scope: Who it is for. Default: the scope in force.
             run_id: Groups the ledger's events of one question.
 
         Raises:
-            ConfigurationError: ``question`` is no string, or two different documents have one id.
+            ConfigurationError: ``question`` is no string, two different documents have one id, or ``k`` is below 1.
         """
         started = self._clock()
         given = _distinct(question, documents)
-        whole = tuple(_whole(document, rank) for rank, document in enumerate(given))
-        # Passage by passage, since those counts are remembered: the joined candidates differ at every question.
-        tokens_before = sum(self._counter.count(as_context([passage])) for passage in whole)
-        roughly_fits = tokens_before <= self.budget_tokens + len(whole)  # each count is rounded up
-        if roughly_fits and upper_bound(self._counter, as_context(whole)) <= self.budget_tokens:
-            cut = _Cut(passages=whole, decision="kept", reason=f"all documents fit {self.budget_tokens} tokens")
-        else:
-            cut = self._cut(question, given)
-        reduction = Reduction(
-            passages=cut.passages,
-            dropped=cut.dropped,
-            tokens_before=tokens_before if cut.decision != "kept" else self._counter.count(as_context(whole)),
-            tokens_after=self._counter.count(as_context(cut.passages)),
-            seconds=self._clock() - started,
-            decision=cut.decision,
-            reason=cut.reason,
-        )
+        check_k(k)
+        try:
+            reduction = self._reduced(question, given, k, self._counter)
+        except Exception as error:  # noqa: BLE001 whatever a counter raises, the user's chain goes on
+            self._warn_once(f"reducing failed, documents are cut to the budget by costkit's own counter: {error!r}")
+            failure = f"reducing failed with {type(error).__name__}, so the documents are cut by costkit's own counter"
+            reduction = self._reduced(question, given, k, default_counter(), failure=failure)
+        reduction = replace(reduction, seconds=self._clock() - started)
         self._record(reduction, len(given), scope or current() or Scope(), run_id)
         return reduction
 
@@ -139,32 +133,61 @@ class ContextReducer:
         question: str,
         documents: Sequence[Document],
         *,
+        k: int | None = None,
         scope: Scope | None = None,
         run_id: str | None = None,
     ) -> Reduction:
         """Do what ``reduce`` does in a thread, so that the event loop goes on."""
-        return await asyncio.to_thread(self.reduce, question, documents, scope=scope, run_id=run_id)
+        return await asyncio.to_thread(self.reduce, question, documents, k=k, scope=scope, run_id=run_id)
 
-    def _cut(self, question: str, documents: Sequence[Document]) -> _Cut:
-        units = units_of(documents, self._counter)
-        budget = Budget(
-            tokens=int(self.budget_tokens / (1 + self._counter.upper_error)),
-            document_tokens=tuple(self._counter.count(f"\n\n{document.title}\n") for document in documents),
+    def _reduced(
+        self, question: str, documents: Sequence[Document], k: int | None, counter: TokenCounter, *, failure: str = ""
+    ) -> Reduction:
+        whole = tuple(_whole(document, rank) for rank, document in enumerate(documents))
+        # Passage by passage, since those counts are remembered: the joined candidates differ at every question.
+        tokens_before = sum(counter.count(as_context([passage])) for passage in whole)
+        roughly_fits = tokens_before <= self.budget_tokens + len(whole)  # each count is rounded up
+        if roughly_fits and upper_bound(counter, as_context(whole)) <= self.budget_tokens:
+            tokens_before = counter.count(as_context(whole))
+            reason = failure or f"all documents fit {self.budget_tokens} tokens"
+            cut = _Cut(passages=whole, decision="fallback" if failure else "kept", reason=reason)
+        else:
+            cut = self._cut(question, documents, counter, failure=failure)
+        cut = _best(cut, k, documents, counter)
+        return Reduction(
+            passages=cut.passages,
+            dropped=cut.dropped,
+            tokens_before=tokens_before,
+            tokens_after=counter.count(as_context(cut.passages)),
+            seconds=0.0,
+            decision=cut.decision,
+            reason=cut.reason,
         )
-        try:
-            relevance = self._relevance(question, documents, units)
-        except Exception as error:  # noqa: BLE001 whatever a reranker raises, the user's chain goes on
-            self._warn_once(f"{self._reranker.name} failed, documents are cut to the budget instead: {error!r}")
-            reason = f"scoring failed with {type(error).__name__}, so the documents are cut to the budget"
+
+    def _cut(self, question: str, documents: Sequence[Document], counter: TokenCounter, *, failure: str) -> _Cut:
+        units = units_of(documents, counter)
+        budget = Budget(
+            tokens=int(self.budget_tokens / (1 + counter.upper_error)),
+            document_tokens=tuple(counter.count(f"\n\n{document.title}\n") for document in documents),
+        )
+        relevance: list[float] = []
+        if not failure:
+            try:
+                relevance = self._relevance(question, documents, units)
+            except Exception as error:  # noqa: BLE001 whatever a reranker raises, the user's chain goes on
+                self._warn_once(f"{self._reranker.name} failed, documents are cut to the budget instead: {error!r}")
+                failure = f"scoring failed with {type(error).__name__}, so the documents are cut to the budget"
+        if failure:
             in_order = [float(-index) for index in range(len(units))]
-            return self._fitting(documents, units, in_order, first_units(units, budget), {}, "fallback", reason)
+            chosen = first_units(units, budget)
+            return self._fitting(documents, units, in_order, chosen, {}, counter, "fallback", failure)
         copied = without_copies(relevance, copies(documents, units))
         chosen = select(units, relevance, budget, left_out=copied)
         least = least_relevance(relevance)
         reasons: dict[int, DropReason] = {index: "irrelevant" for index, value in enumerate(relevance) if value < least}
         reasons |= dict.fromkeys(copied, "duplicate")
         reason = f"the most relevant sentences within {self.budget_tokens} tokens"
-        return self._fitting(documents, units, relevance, chosen, reasons, "reduced", reason)
+        return self._fitting(documents, units, relevance, chosen, reasons, counter, "reduced", reason)
 
     def _relevance(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[float]:
         scores = self._reranker.score(question, [unit.view for unit in units])
@@ -182,13 +205,14 @@ class ContextReducer:
         relevance: Sequence[float],
         chosen: Collection[int],
         reasons: Mapping[int, DropReason],
+        counter: TokenCounter,
         decision: Decision,
         reason: str,
     ) -> _Cut:
         """Join what is chosen, and take the least relevant back until the joined text itself is within the budget."""
         scores = relevance if decision == "reduced" else None
         passages = _joined(documents, units, scores, chosen, self._order)
-        while chosen and upper_bound(self._counter, as_context(passages)) > self.budget_tokens:
+        while chosen and upper_bound(counter, as_context(passages)) > self.budget_tokens:
             chosen = without_least(units, relevance, chosen)
             passages = _joined(documents, units, scores, chosen, self._order)
         dropped = tuple(
@@ -205,28 +229,28 @@ class ContextReducer:
         return _Cut(passages=passages, dropped=dropped, decision=decision, reason=reason)
 
     def _record(self, reduction: Reduction, documents: int, scope: Scope, run_id: str | None) -> None:
-        event = Event(
-            kind="rerank",
-            part="context",
-            decision=reduction.decision,
-            reason=reduction.reason,
-            scope=scope,
-            saved=Usage(uncached_input_tokens=reduction.saved_tokens),
-            saved_nano_usd=None,  # only the caller's model has a price
-            seconds=reduction.seconds,
-            status="failed" if reduction.decision == "fallback" else "ok",
-            run_id=run_id,
-            details={
-                "reranker": self._reranker.name,
-                "budget_tokens": self.budget_tokens,
-                "tokens_before": reduction.tokens_before,
-                "tokens_after": reduction.tokens_after,
-                "documents": documents,
-                "documents_kept": len(reduction.passages),
-                "spans_kept": len(reduction.kept),
-            },
-        )
         try:
+            event = Event(
+                kind="rerank",
+                part="context",
+                decision=reduction.decision,
+                reason=reduction.reason,
+                scope=scope,
+                saved=Usage(uncached_input_tokens=reduction.saved_tokens),
+                saved_nano_usd=None,  # only the caller's model has a price
+                seconds=reduction.seconds,
+                status="failed" if reduction.decision == "fallback" else "ok",
+                run_id=run_id,
+                details={
+                    "reranker": self._reranker.name,
+                    "budget_tokens": self.budget_tokens,
+                    "tokens_before": reduction.tokens_before,
+                    "tokens_after": reduction.tokens_after,
+                    "documents": documents,
+                    "documents_kept": len(reduction.passages),
+                    "spans_kept": len(reduction.kept),
+                },
+            )
             (self._recorder or default_recorder()).record(event)
         except Exception as error:  # noqa: BLE001 a broken ledger never breaks the user's chain
             self._warn_once(f"the decision is not booked: {error!r}")
@@ -243,6 +267,44 @@ class _Cut:
     decision: Decision
     reason: str
     dropped: tuple[Dropped, ...] = ()
+
+
+def check_k(k: int | None) -> int | None:
+    """Return ``k``, the most documents to return, or None for no limit.
+
+    Raises:
+        ConfigurationError: It is no integer of 1 or more.
+    """
+    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+        raise ConfigurationError(f"k must be an integer of 1 or more, got {k!r}")
+    return k
+
+
+def _best(cut: _Cut, k: int | None, documents: Sequence[Document], counter: TokenCounter) -> _Cut:
+    """Return what is left of the best ``k`` documents, in the same order."""
+    if k is None or len(cut.passages) <= k:
+        return cut
+    # Where nothing was scored the order of retrieval decides, which sorting keeps.
+    best = {one.document_id for one in sorted(cut.passages, key=lambda passage: -(passage.score or 0.0))[:k]}
+    surplus = [
+        Dropped(
+            document_id=span.document_id,
+            start=span.start,
+            end=span.end,
+            tokens=counter.count(span.text),
+            reason="surplus",
+        )
+        for passage in cut.passages
+        if passage.document_id not in best
+        for span in passage.kept
+    ]
+    rank = {document.id: at for at, document in enumerate(documents)}
+    return _Cut(
+        passages=tuple(passage for passage in cut.passages if passage.document_id in best),
+        dropped=tuple(sorted([*cut.dropped, *surplus], key=lambda one: (rank[one.document_id], one.start))),
+        decision="reduced" if cut.decision == "kept" else cut.decision,
+        reason=f"{cut.reason}; the best {k} of {len(cut.passages)} documents",
+    )
 
 
 def _titled(document: Document) -> str:
