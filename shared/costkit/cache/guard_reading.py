@@ -85,7 +85,7 @@ _REWRITES = {
     "nothing but": "only", "don't know": "wonder", "dont know": "wonder", "do not know": "wonder",
     "don't understand": "wonder", "do not understand": "wonder", "dont understand": "wonder", "not sure": "wonder",
     "don't remember": "wonder", "can't figure out": "wonder", "cannot figure out": "wonder", "don't forget": "remember",
-    "other than": "except", "apart from": "except", "aside from": "except", "all but": "except", "a few": "few",
+    "other than": "except", "aside from": "except", "all but": "except", "a few": "few",
     "get rid of": "remove", "instead of": "instead", "rather than": "instead", "can't remember": "forgot", "cannot remember": "forgot", "can not remember": "forgot", "opposed to": "vs", "compared to": "vs", "compared with": "vs", "in comparison to": "vs",
 }  # fmt: skip
 _CONTRACTED = "do|does|did|is|are|was|were|could|would|should|have|has|had"
@@ -108,6 +108,8 @@ _SPELLINGS = (
     (re.compile(r"\b(?:2fa|mfa|(?:2|two|multi)[- ](?:factor|step))\b", re.IGNORECASE), "twofactor"),
     (re.compile(r"\bwin(?=\s?\d)", re.IGNORECASE), "Windows"),
     (re.compile(r"\bmt\.?(?=\s)", re.IGNORECASE), "mount"),
+    (re.compile(r"\bno\.\s?(?=\d)", re.IGNORECASE), "number "),
+    (re.compile(r"\bminus\s(?=\d)", re.IGNORECASE), "-"),
     (re.compile(r"\bxmas\b", re.IGNORECASE), "Christmas"),
     (re.compile(r"\s(?:->|>|→|=>)\s"), " to "),
     (re.compile(r"\b([a-z]{3,})v(?=\d)", re.IGNORECASE), r"\1 v"),  # TLSv1.3
@@ -118,6 +120,9 @@ _SPELLINGS = (
     (re.compile(r"\b((?:19|20)\d\d)/\d\d\b"), r"\1"),  # a fiscal year goes by the year it begins in
     (re.compile(r"\b([a-z]+)-(?=free\b)", re.IGNORECASE), r"\1 "),
 )
+
+
+_ANY_SPELLING = re.compile("|".join(f"(?:{pattern.pattern})" for pattern, _ in _SPELLINGS), re.IGNORECASE)
 
 
 def _rewrite(match: re.Match[str]) -> str:
@@ -270,7 +275,7 @@ class _Figures:
             return 0
         if not glued and not (clock and (":" in token or half)):
             return 0
-        hour = int((clock or _HOUR.match(token) or [0, 0])[1])
+        hour = int(clock[1]) if clock else int(token.removesuffix(half))
         self._date("clock", f"{hour % 12}:{clock[2] if clock else '00'}")
         if half or hour > 12:
             self._date("half", half or "pm")
@@ -570,7 +575,7 @@ _PHRASAL = frozenset(
     for verb in "turn switch log sign check opt zoom clock put power move go come set step phase get tune".split()
 )
 _PARTICLES = frozenset("on off in out up down".split())
-_ASYMMETRIC = frozenset("instead to into than from by over after before onto towards under of for in".split())
+_ASYMMETRIC = frozenset("instead to into than from by over after before onto towards".split())
 
 
 def _spelling(tokens: list[str]) -> dict[str, str]:
@@ -648,8 +653,9 @@ def read(question: str) -> Reading:
         The reading, to be given to `costkit.cache.guards.compare`.
     """
     text = " ".join(question[:_LONGEST].translate(_TYPOGRAPHIC).split())
-    for pattern, written in _SPELLINGS:
-        text = pattern.sub(written, text)
+    if _ANY_SPELLING.search(text):
+        for pattern, written in _SPELLINGS:
+            text = pattern.sub(written, text)
     low = _REWRITE.sub(_rewrite, text.lower())
     clauses = [found for part in _CLAUSES.split(low) if (found := words(part))]
     tokens = [token for clause in clauses for token in clause]

@@ -108,11 +108,12 @@ def _also_written(quantity: Quantity, other: Reading) -> bool:
 
 def _number(asked: Reading, earlier: Reading) -> str:
     left, right = _unmatched(asked, earlier), _unmatched(earlier, asked)
-    if left and right:
-        if any(one.value == other.value for one in left for other in right):
-            return ""
-        return _against(str(left[0]), str(right[0]))
-    weighty = [quantity for quantity in left or right if not _slight(quantity)]
+    pairs = [(one, other) for one in left for other in right if one.ordinal == other.ordinal]
+    if any(one.value == other.value for one, other in pairs):
+        return ""  # the units differ
+    if pairs:
+        return _against(str(pairs[0][0]), str(pairs[0][1]))
+    weighty = [quantity for quantity in left + right if not _slight(quantity)]
     if not weighty or asked.language not in ("", "en") or not _close(asked, earlier):
         return ""
     return _one_sided(str(weighty[0]), "", "such number")
@@ -202,12 +203,13 @@ def _entity(asked: Reading, earlier: Reading) -> str:
 
 
 def _kind(asked: Reading, earlier: Reading) -> str:
-    """Find two members of one kind of things, each in one question alone."""
-    left = [word for word in asked.content if word in lists.KINDS and word not in earlier.spelling]
-    right = [word for word in earlier.content if word in lists.KINDS and word not in asked.spelling]
+    """Find two members of one kind, each in one question alone."""
+    kinds = lists.KINDS
+    left = [word for word in asked.content if word in kinds and word not in earlier.spelling]
+    right = [word for word in earlier.content if word in kinds and word not in asked.spelling]
     for one in left:
         for other in right:
-            if not lists.KINDS[one].isdisjoint(lists.KINDS[other]):
+            if not kinds[one].isdisjoint(kinds[other]):
                 return _against(asked.spelling[one], earlier.spelling[other])
     return ""
 
@@ -326,7 +328,8 @@ def _comparator(asked: Reading, earlier: Reading) -> str:
 
 def _direction(asked: Reading, earlier: Reading) -> str:
     for left, pivot, right in sorted(asked.edges):
-        if left != right and (right, pivot, left) in earlier.edges and (right, pivot, left) not in asked.edges:
+        turned = (right, pivot, left)
+        if turned in earlier.edges - asked.edges and (left, pivot, right) not in earlier.edges:
             return f"{left} {pivot} {right} against {right} {pivot} {left}"
     return _swapped(asked, earlier)
 
