@@ -111,7 +111,6 @@ _UNITS = (
     "jpy=1:jpy yen|cny=1:cny yuan rmb|chf=1:chf franc francs|krw=1:krw won|cents=1:cent cents|pence=1:pence|"
     "btc=1:btc bitcoin bitcoins"
 )
-CURRENCIES = frozenset("usd eur gbp inr jpy cny chf krw btc".split())
 CURRENCY_SIGNS = {"$": "dollars", "€": "euros", "£": "pounds", "₹": "rupees", "¥": "yen"}
 
 

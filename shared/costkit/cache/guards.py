@@ -46,12 +46,15 @@ def compare(asked: Reading, earlier: Reading) -> tuple[Finding, ...]:
         return ()
     if reason := _language(asked, earlier):
         return (Finding("language", reason),)
-    english = all(reading.language in ("", "en") for reading in (asked, earlier))
-    guards = _ENGLISH if english else _ANY_LANGUAGE
+    guards = _ENGLISH if _both_english(asked, earlier) else _ANY_LANGUAGE
     found = {guard: reason for guard, differs in guards.items() if (reason := differs(asked, earlier))}
     if "antonym" in found and "negation" in found:  # "why won't it open" is "why does it stay closed"
         del found["antonym"], found["negation"]
     return tuple(Finding(guard, found[guard]) for guard in GUARDS if guard in found)
+
+
+def _both_english(asked: Reading, earlier: Reading) -> bool:
+    return asked.language in ("", "en") and earlier.language in ("", "en")
 
 
 def _language(asked: Reading, earlier: Reading) -> str:
@@ -114,7 +117,7 @@ def _number(asked: Reading, earlier: Reading) -> str:
     if pairs:
         return _against(str(pairs[0][0]), str(pairs[0][1]))
     weighty = [quantity for quantity in left + right if not _slight(quantity)]
-    if not weighty or asked.language not in ("", "en") or not _close(asked, earlier):
+    if not weighty or not _both_english(asked, earlier) or not _close(asked, earlier):
         return ""
     return _one_sided(str(weighty[0]), "", "such number")
 
