@@ -48,7 +48,9 @@ def compare(asked: Reading, earlier: Reading) -> tuple[Finding, ...]:
         return (Finding("language", reason),)
     guards = _ENGLISH if _both_english(asked, earlier) else _ANY_LANGUAGE
     found = {guard: reason for guard, differs in guards.items() if (reason := differs(asked, earlier))}
-    if "antonym" in found and "negation" in found:  # "why won't it open" is "why does it stay closed"
+    if (
+        "antonym" in found and "negation" in found and asked.negated != earlier.negated
+    ):  # "why won't it open" is "why does it stay closed"
         del found["antonym"], found["negation"]
     return tuple(Finding(guard, found[guard]) for guard in GUARDS if guard in found)
 
