@@ -1,0 +1,111 @@
+"""Reads the data that the semantic cache is measured on: streams {text, group} and labelled pairs {a, b, same}."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from costkit.errors import DataError
+
+__all__ = ["Pair", "Question", "pairs", "questions"]
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One question of a stream.
+
+    Attributes:
+        text: The question.
+        group: Two questions may share an answer if and only if their groups are equal.
+        family: Groups that look alike and differ share a family; empty where the data has none.
+    """
+
+    text: str
+    group: str
+    family: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """Two questions, and whether one answer serves both."""
+
+    a: str
+    b: str
+    same: bool
+
+
+def questions(path: Path) -> list[Question]:
+    """Read a stream, in its order.
+
+    Raises:
+        DataError: The file is absent or empty, or a line is broken or lacks ``text`` or ``group``.
+    """
+    found = [
+        Question(
+            text=_text(row, "text", where), group=str(_field(row, "group", where)), family=str(row.get("family", ""))
+        )
+        for where, row in _rows(path)
+    ]
+    return _some(found, path)
+
+
+def pairs(paths: Sequence[Path]) -> list[Pair]:
+    """Read labelled pairs of one or several files.
+
+    Raises:
+        DataError: A file is absent or empty, or a line is broken or lacks ``a``, ``b`` or ``same``.
+    """
+    return [pair for path in paths for pair in _some(list(_pairs(path)), path)]
+
+
+def _pairs(path: Path) -> Iterator[Pair]:
+    for where, row in _rows(path):
+        same = _field(row, "same", where)
+        if not isinstance(same, bool):
+            raise DataError(f"{where}: same must be true or false, got {same!r}")
+        yield Pair(a=_text(row, "a", where), b=_text(row, "b", where), same=same)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}, line {number}", _row(line, f"{path}, line {number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def _row(line: str, where: str) -> Mapping[str, object]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where} is no JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is no JSON object, got {line.strip()[:80]!r}")
+    return row
+
+
+def _field(row: Mapping[str, object], name: str, where: str) -> object:
+    if name not in row:
+        raise DataError(f"{where} lacks the field {name!r}; it has {sorted(row)}")
+    return row[name]
+
+
+def _text(row: Mapping[str, object], name: str, where: str) -> str:
+    value = _field(row, name, where)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {name} must be a text that is not empty, got {value!r}")
+    return value
+
+
+def _some(found: list[Row], path: Path) -> list[Row]:
+    if not found:
+        raise DataError(f"{str(path)!r} holds no rows")
+    return found

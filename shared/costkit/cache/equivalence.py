@@ -1,0 +1,302 @@
+"""How surely one answer serves two questions: a fitted score over the cosine and what the typed guards find.
+
+The score is a logistic model with signs fixed beforehand: a higher cosine never lowers it and a finding never raises
+it. That costs a little on the data it is fitted on and keeps it sound on other data, where overlap in wording means
+something else. docs/cache.md says what the shipped coefficients were fitted on and how they carry over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from costkit.cache.guards import GUARDS, Finding, Reading, compare, read
+from costkit.errors import ConfigurationError, DataError
+
+if TYPE_CHECKING:
+    from costkit.cache.pair_model import PairModel
+
+__all__ = [
+    "FEATURES",
+    "Candidate",
+    "Coefficients",
+    "CosineScore",
+    "Equivalence",
+    "FittedScore",
+    "Verdict",
+    "features",
+]
+
+# What the fitted score sees of a pair. All but the first two can only lower it.
+FEATURES = ("cosine", "closeness", "substitution", *(f"guard_{guard}" for guard in GUARDS), "findings")
+RAISING = ("cosine", "closeness")
+
+_SHIPPED = "equivalence.json"
+# The pair model is asked where the score alone leaves the matter open.
+GREY_ZONE = (0.02, 0.98)
+# An answer in another language is no answer, however close the question.
+VETOES = frozenset({"language"})
+PAIR_WEIGHT = 0.1
+PAIR_BUDGET_SECONDS = 0.05
+
+_log = logging.getLogger("costkit.cache")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """An earlier question that an answer is stored for, and its cosine with the question asked."""
+
+    question: str
+    cosine: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What a score says of one candidate.
+
+    Attributes:
+        score: What the threshold is compared with, higher is surer.
+        probability: The model's estimate (0 to 1) that the stored answer serves; no bound, see ``Certificate``.
+        findings: What the guards found between the two questions.
+    """
+
+    score: float
+    probability: float
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """One clause for people."""
+        found = "; ".join(f"{finding.guard}: {finding.reason}" for finding in self.findings)
+        return found or "the guards find no difference"
+
+
+class Equivalence(Protocol):
+    """Scores stored questions against the one asked."""
+
+    @property
+    def name(self) -> str:
+        """Tells scores apart: thresholds and certificates of one hold for no other."""
+        ...
+
+    @property
+    def threshold(self) -> float:
+        """The default operating point: the least score that is served."""
+        ...
+
+    def score(self, question: str, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """Return one verdict per candidate, in the order given."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineScore:
+    """The cosine and nothing else: the fixed threshold that every semantic cache offers.
+
+    Attributes:
+        threshold: Least cosine that is served, 0 to 1; above 1 nothing is.
+    """
+
+    threshold: float = 0.92
+
+    def __post_init__(self) -> None:
+        if (
+            isinstance(self.threshold, bool)
+            or not isinstance(self.threshold, int | float)
+            or not 0 <= self.threshold <= 2
+        ):
+            raise ConfigurationError(f"threshold must be a cosine similarity from 0 to 1, got {self.threshold!r}")
+
+    @property
+    def name(self) -> str:
+        """``cosine``."""
+        return "cosine"
+
+    def score(self, question: str, candidates: Sequence[Candidate]) -> list[Verdict]:  # noqa: ARG002
+        """Return the cosines."""
+        return [Verdict(score=one.cosine, probability=min(max(one.cosine, 0.0), 1.0)) for one in candidates]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coefficients:
+    """A logistic model over ``FEATURES``, and where it comes from.
+
+    Attributes:
+        name: Names the fit.
+        intercept: Log odds where every feature is 0.
+        weights: Log odds per unit of each feature.
+        threshold: Least score that is served by default.
+        data: What it was fitted on, one line per source, with its licence.
+    """
+
+    name: str
+    intercept: float
+    weights: Mapping[str, float]
+    threshold: float
+    data: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.weights if name not in FEATURES]
+        if unknown:
+            raise ConfigurationError(
+                f"coefficients name the unknown feature {unknown[0]!r}; known: {', '.join(FEATURES)}"
+            )
+        for name, weight in self.weights.items():
+            if not math.isfinite(weight) or (weight < 0 if name in RAISING else weight > 0):
+                wanted = "0 or more" if name in RAISING else "0 or less"
+                raise ConfigurationError(f"the coefficient of {name!r} must be {wanted}, got {weight!r}")
+
+    def score(self, values: Sequence[float]) -> float:
+        """Return the log odds for the values of ``FEATURES``."""
+        return self.intercept + sum(
+            self.weights.get(name, 0.0) * value for name, value in zip(FEATURES, values, strict=True)
+        )
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Coefficients:
+        """Read coefficients from a JSON file; by default the shipped ones.
+
+        Raises:
+            DataError: The file is absent or holds something else.
+        """
+        if path is None:
+            return _shipped()
+        try:
+            return _coefficients(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{str(path)!r} holds no coefficients of the equivalence score: {error!r}") from error
+
+    def to_json(self) -> str:
+        """Return what ``load`` reads."""
+        return json.dumps({**vars(self), "weights": dict(self.weights), "data": list(self.data)}, indent=2) + "\n"
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> Coefficients:
+    return _coefficients(files("costkit.cache").joinpath(_SHIPPED).read_text(encoding="utf-8"))
+
+
+def _coefficients(text: str) -> Coefficients:
+    row = json.loads(text)
+    return Coefficients(**{**row, "data": tuple(row["data"])})
+
+
+# A question is read once for all its comparisons, and a stored one for all questions near it.
+_read = lru_cache(maxsize=32_768)(read)
+
+
+def features(question: str, candidate: Candidate) -> tuple[tuple[float, ...], tuple[Finding, ...]]:
+    """Return the values of ``FEATURES`` for a pair, and the findings behind them."""
+    asked, earlier = _read(question), _read(candidate.question)
+    findings = compare(asked, earlier)
+    fired = {finding.guard for finding in findings}
+    # The cosine alone saturates: .98 against .96 halves the distance, .70 against .68 does not.
+    closeness = -math.log(max(1.0001 - candidate.cosine, 1e-4))
+    values = (
+        candidate.cosine,
+        closeness,
+        float(_one_for_one(asked, earlier)),
+        *(float(guard in fired) for guard in GUARDS),
+        float(len(findings)),
+    )
+    return values, findings
+
+
+def _one_for_one(asked: Reading, earlier: Reading) -> bool:
+    """Say whether each question has exactly one word of meaning that the other lacks: "knee brace", "ankle brace"."""
+    return len(asked.topic - earlier.topic) == 1 == len(earlier.topic - asked.topic)
+
+
+class FittedScore:
+    """The equivalence score.
+
+    Args:
+        coefficients: The fitted model. Default: the shipped one.
+        model: A pair model that ``costkit cache train`` made. It is read where the score alone leaves the matter open.
+        threshold: Least score that is served. Default: that of the coefficients.
+        pair_weight: Log odds that one unit of the pair model's log odds adds.
+        budget_seconds: Time that the pair model may take for one question; a candidate that it does not reach is taken
+            for a different question.
+    """
+
+    def __init__(
+        self,
+        coefficients: Coefficients | None = None,
+        *,
+        model: PairModel | None = None,
+        threshold: float | None = None,
+        pair_weight: float = PAIR_WEIGHT,
+        budget_seconds: float = PAIR_BUDGET_SECONDS,
+    ) -> None:
+        if pair_weight < 0:
+            raise ConfigurationError(f"pair_weight must be 0 or more, got {pair_weight!r}")
+        if budget_seconds <= 0:
+            raise ConfigurationError(f"budget_seconds must be above 0, got {budget_seconds!r}")
+        self._coefficients = coefficients or Coefficients.load()
+        self._model = model
+        self._pair_weight = pair_weight
+        self._budget_seconds = budget_seconds
+        self._told = False
+        self.threshold = self._coefficients.threshold if threshold is None else threshold
+        #: Seconds that the pair model has taken so far.
+        self.model_seconds = 0.0
+
+    @property
+    def name(self) -> str:
+        """The fit, and the pair model if there is one."""
+        return self._coefficients.name if self._model is None else f"{self._coefficients.name}+{self._model.name}"
+
+    def score(self, question: str, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """Return one verdict per candidate.
+
+        Where the pair model fails, open candidates are taken for different questions, and the failure is logged once.
+        """
+        found = []
+        for candidate in candidates:
+            values, findings = features(question, candidate)
+            vetoed = any(finding.guard in VETOES for finding in findings)
+            found.append((-math.inf if vetoed else self._coefficients.score(values), findings))
+        shifts = self._pair_shifts(question, candidates, [score for score, _ in found])
+        return [
+            Verdict(score=score + shift, probability=_probability(score + shift), findings=findings)
+            for (score, findings), shift in zip(found, shifts, strict=True)
+        ]
+
+    def _pair_shifts(self, question: str, candidates: Sequence[Candidate], scores: Sequence[float]) -> list[float]:
+        shifts = [0.0] * len(scores)
+        if self._model is None:
+            return shifts
+        least, most = GREY_ZONE
+        order = sorted(range(len(scores)), key=lambda index: -scores[index])
+        open_ = [index for index in order if least <= _probability(scores[index]) <= most]
+        began = time.perf_counter()
+        try:
+            pairs = self._model.score(
+                question, [candidates[index].question for index in open_], budget_seconds=self._budget_seconds
+            )
+        except Exception as error:  # noqa: BLE001  whatever it raises, the user's chain goes on
+            if not self._told:
+                self._told = True
+                _log.warning("the pair model fails, so no open question is served: %r", error)
+            pairs = [0.0] * len(open_)
+        self.model_seconds += time.perf_counter() - began
+        for index, probability in zip(open_, pairs, strict=True):
+            shifts[index] = self._pair_weight * _log_odds(probability)
+        return shifts
+
+
+def _probability(score: float) -> float:
+    return 1.0 / (1.0 + math.exp(-min(max(score, -40.0), 40.0)))
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(bounded / (1 - bounded))

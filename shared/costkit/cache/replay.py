@@ -1,0 +1,200 @@
+"""Replays labelled traffic through the cache's decision: what would have been served, and how much of it wrongly.
+
+Whether a question finds an answer depends on which earlier ones were served and so not stored: a threshold can only be
+judged by a replay of its own. Scores of pairs are remembered between replays, so that a grid of thresholds costs
+little more than one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from costkit.cache.equivalence import Candidate, Equivalence, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+__all__ = ["NEIGHBOURS", "Hit", "Outcome", "Replay", "strict_to_loose"]
+
+# How many stored questions are weighed for one asked, here and in ResponseCache.
+NEIGHBOURS = 5
+# Below this cosine no pair is worth a look.
+LEAST_COSINE = 0.5
+# Earlier questions listed for each; where fewer than NEIGHBOURS of them are stored, all stored ones are searched.
+_LISTED = 48
+_BLOCK = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hit:
+    """One question that was served from the cache.
+
+    Attributes:
+        asked: Index of the question.
+        served: Index of the question whose answer it got.
+        score: The score of the pair.
+        wrong: Whether the two differ in group.
+    """
+
+    asked: int
+    served: int
+    score: float
+    wrong: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a threshold did to a stream.
+
+    Attributes:
+        threshold: The least score that was served.
+        questions: How many were asked.
+        hits: Those that were served, in order.
+        stored: Questions in the cache at the end.
+    """
+
+    threshold: float
+    questions: int
+    hits: tuple[Hit, ...]
+    stored: int
+
+    @property
+    def wrong(self) -> int:
+        """Hits that got the answer of another group."""
+        return sum(hit.wrong for hit in self.hits)
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of all questions that were served."""
+        return len(self.hits) / self.questions if self.questions else 0.0
+
+    @property
+    def wrong_per_hit(self) -> float:
+        """Share of hits that were wrong, 0 without a hit."""
+        return self.wrong / len(self.hits) if self.hits else 0.0
+
+    @property
+    def wrong_per_request(self) -> float:
+        """Share of all questions that were served wrongly."""
+        return self.wrong / self.questions if self.questions else 0.0
+
+
+class Replay:
+    """A labelled stream, ready to be replayed at any threshold.
+
+    As in the cache, a question that is served is not stored, and one that is not served is.
+
+    Args:
+        texts: The questions in the order asked.
+        groups: Two questions may share an answer if and only if their groups are equal.
+        vectors: Their embeddings, of unit length, of shape (questions, dimensions).
+        equivalence: The score.
+    """
+
+    def __init__(self, texts: Sequence[str], groups: Sequence[str], vectors: Vectors, equivalence: Equivalence) -> None:
+        if not len(texts) == len(groups) == len(vectors):
+            raise ValueError(f"{len(texts)} texts, {len(groups)} groups and {len(vectors)} vectors")
+        self._texts = texts
+        self._groups = groups
+        self._vectors = vectors
+        self._equivalence = equivalence
+        self._listed, self._cosines = _earlier(vectors)
+        self._verdicts: dict[tuple[int, int], Verdict] = {}
+
+    def at(self, threshold: float, *, ask: Sequence[int] | None = None) -> Outcome:
+        """Replay the stream, or the questions at the indexes ``ask`` alone, at one threshold."""
+        asked = range(len(self._texts)) if ask is None else ask
+        hits = [
+            Hit(asked=index, served=best, score=score, wrong=self._groups[best] != self._groups[index])
+            for index, best, score in self._walk(asked, threshold)
+            if score >= threshold
+        ]
+        return Outcome(threshold=threshold, questions=len(asked), hits=tuple(hits), stored=len(asked) - len(hits))
+
+    def scores(self, *, ask: Sequence[int] | None = None) -> list[float]:
+        """Return the best score of each question where nothing is ever served, surest first: a grid's raw material."""
+        asked = range(len(self._texts)) if ask is None else ask
+        return sorted((score for _, _, score in self._walk(asked, math.inf)), reverse=True)
+
+    def _walk(self, asked: Sequence[int], threshold: float) -> Iterator[tuple[int, int, float]]:
+        """Yield each question that has a candidate, the best one and its score; store what is not served."""
+        import numpy as np
+
+        stored = np.zeros(len(self._texts), dtype=bool)
+        kept: list[int] = []
+        for index in asked:
+            best, verdict = self._best(index, stored, kept)
+            if verdict is not None:
+                yield index, best, verdict.score
+            if verdict is None or verdict.score < threshold:
+                stored[index] = True
+                kept.append(index)
+
+    def verdict(self, asked: int, served: int) -> Verdict:
+        """Return what the score says of two questions of the stream."""
+        known = self._verdicts.get((asked, served))
+        if known is None:
+            cosine = float(self._vectors[asked] @ self._vectors[served])
+            candidate = Candidate(question=self._texts[served], cosine=cosine)
+            known = self._verdicts[asked, served] = self._equivalence.score(self._texts[asked], [candidate])[0]
+        return known
+
+    def _best(self, index: int, stored: NDArray[np.bool_], kept: Sequence[int]) -> tuple[int, Verdict | None]:
+        best, chosen = -1, None
+        for candidate in self._nearest(index, stored, kept):
+            verdict = self.verdict(index, candidate)
+            if chosen is None or verdict.score > chosen.score:
+                best, chosen = candidate, verdict
+        return best, chosen
+
+    def _nearest(self, index: int, stored: NDArray[np.bool_], kept: Sequence[int]) -> list[int]:
+        """Return the stored questions nearest to one, best first."""
+        listed, cosines = self._listed[index], self._cosines[index]
+        usable = listed[(listed >= 0) & stored[listed] & (cosines >= LEAST_COSINE)]
+        # A full list that ends above the least cosine may have hidden stored questions behind served ones.
+        if len(usable) < NEIGHBOURS and listed[-1] >= 0 and cosines[-1] >= LEAST_COSINE:
+            return self._search(index, kept)
+        return [int(one) for one in usable[:NEIGHBOURS]]
+
+    def _search(self, index: int, kept: Sequence[int]) -> list[int]:
+        import numpy as np
+
+        cosines = self._vectors[list(kept)] @ self._vectors[index]
+        order = np.argsort(-cosines, kind="stable")[:NEIGHBOURS]
+        return [kept[int(place)] for place in order if cosines[place] >= LEAST_COSINE]
+
+
+def strict_to_loose(replay: Replay, *, points: int, most: float = 1.0, ask: Sequence[int] | None = None) -> list[float]:
+    """Return thresholds that would serve evenly growing shares of the questions, up to the share ``most``."""
+    scores = replay.scores(ask=ask)
+    if not scores:
+        return []
+    places = {min(round(len(scores) * most * step / points), len(scores) - 1) for step in range(1, points + 1)}
+    return sorted({scores[place] for place in places}, reverse=True)
+
+
+def _earlier(vectors: Vectors) -> tuple[NDArray[np.int64], Vectors]:
+    """Return, per question, the nearest earlier ones and their cosines, best first; -1 where there are fewer."""
+    import numpy as np
+
+    count = len(vectors)
+    listed = np.full((count, _LISTED), -1, dtype=np.int64)
+    cosines = np.full((count, _LISTED), -1.0, dtype=np.float32)
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        block = vectors[start:stop] @ vectors[:stop].T
+        for row in range(start, stop):
+            own = block[row - start, :row]
+            if not row:
+                continue
+            width = min(_LISTED, row)
+            top = np.argpartition(-own, width - 1)[:width]
+            top = top[np.lexsort((top, -own[top]))]
+            listed[row, :width], cosines[row, :width] = top, own[top]
+    return listed, cosines
