@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from costkit.cache.equivalence import FEATURES, RAISING, Candidate, Coefficients, features
+from costkit.cache.labelled import Pair, Question, questions
 from costkit.embed import Embedder
-from costkit_evals.cache_data import Pair, Question, questions
 
 __all__ = ["fit", "fit_pairs", "held_out", "shipped"]
 

@@ -1,4 +1,4 @@
-"""Reads the data that the semantic cache is measured on: streams {text, group} and labelled pairs {a, b, same}."""
+"""Reads labelled questions: streams {text, group} and pairs {a, b, same}, as JSON lines, packed by gzip or not."""
 
 from __future__ import annotations
 
