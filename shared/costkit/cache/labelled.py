@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield f"{path}, line {number}", _row(line, f"{path}, line {number}")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{str(path)!r} cannot be read: {error}") from error
 
 

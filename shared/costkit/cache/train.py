@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from costkit.cache._pair_files import MODEL, TOKENIZER, write_card
 from costkit.cache._pair_tokens import encode, in_order, open_tokenizer
-from costkit.cache.pairs import Pair, read_pairs, split_pairs
+from costkit.cache.labelled import Pair
+from costkit.cache.pairs import read_pairs, split_pairs
 from costkit.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
