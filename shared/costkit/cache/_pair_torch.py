@@ -27,12 +27,12 @@ Weights = Mapping[str, torch.Tensor]
 
 _DROPOUT = 0.1
 _ENCODER_RATE = 5e-5
-# The head starts from random numbers and has a tenth of the time that a model trained from nothing would have.
+# The head starts from random numbers, the encoder from a good place.
 _HEAD_RATE = 5e-4
 _WARM_UP = 0.1
 _DECAY = 0.01
 _LARGEST_GRADIENT = 1.0
-# Their gradient would touch every row of the largest table at every step, for words that the pairs do not even hold.
+# Most words stand in no pair; moved away from those that do, they would mean something else to the same layers.
 _FROZEN = "embeddings.word_embeddings.weight"
 
 

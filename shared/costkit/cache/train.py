@@ -93,7 +93,7 @@ def train(
     """Fine-tune minilm on labelled pairs and write the pair model to a new folder.
 
     One pair in twenty is held out to fit the temperature and to measure. The folder appears when all is done, never
-    half written. Two threads; about 25 pairs a second on two cores.
+    half written. Two threads.
 
     Args:
         files: JSON-lines files of pairs, see ``read_pairs``.
