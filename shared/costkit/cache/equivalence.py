@@ -92,6 +92,11 @@ class Equivalence(Protocol):
         """The default operating point: the least score that is served."""
         ...
 
+    @property
+    def per_log_odds(self) -> float:
+        """What one unit of log odds is worth on the scale of the score, for what judged hits add to it."""
+        ...
+
     def score(self, question: str, candidates: Sequence[Candidate]) -> list[Verdict]:
         """Return one verdict per candidate, in the order given."""
         ...
@@ -119,6 +124,11 @@ class CosineScore:
     def name(self) -> str:
         """``cosine``."""
         return "cosine"
+
+    @property
+    def per_log_odds(self) -> float:
+        """About the slope that a logistic fit over the cosine alone has near the thresholds in use."""
+        return 0.05
 
     def score(self, question: str, candidates: Sequence[Candidate]) -> list[Verdict]:  # noqa: ARG002
         """Return the cosines."""
@@ -248,6 +258,11 @@ class FittedScore:
         self.threshold = self._coefficients.threshold if threshold is None else threshold
         #: Seconds that the pair model has taken so far.
         self.model_seconds = 0.0
+
+    @property
+    def per_log_odds(self) -> float:
+        """1: the score is in log odds."""
+        return 1.0
 
     @property
     def name(self) -> str:

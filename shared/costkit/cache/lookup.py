@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from costkit.cache.identity import Identity
+from costkit.cache.learning import Served
 from costkit.ledger.usage import Usage
 from costkit.scope import Scope
 
 __all__ = ["Evidence", "Lookup", "LookupKind", "Ticket"]
 
-LookupKind = Literal["exact", "semantic", "miss", "bypass"]
+LookupKind = Literal["exact", "semantic", "shadow", "miss", "bypass"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +47,22 @@ class Lookup:
     """What the cache decided about one question.
 
     Attributes:
-        kind: ``exact`` or ``semantic`` for a hit, ``miss``, or ``bypass`` where the cache stood aside.
+        kind: ``exact`` or ``semantic`` for a hit, ``shadow`` for one that was decided and not served, ``miss``, or
+            ``bypass`` where the cache stood aside.
         reason: Why, in one sentence.
         answer: The stored answer of a hit, else None.
-        score: Cosine similarity of the nearest entry (1.0 for an exact hit), or None.
-        bound: Certified upper bound on the share of wrong hits, or ``"uncertified"``.
+        score: What the threshold was compared with for the best entry (1.0 for an exact hit), or None without one.
+        cosine: Cosine similarity of that entry's question (1.0 for an exact hit), or None.
+        probability: The score's estimate that the entry's answer serves; no bound.
+        bound: Certified upper bound on the share of wrong semantic hits, or ``"uncertified"``.
         age_seconds: Age of the served answer.
         entry_id: Id of the served entry.
         matched_question: The question that the served answer was given to.
         evidence: The documents it rests on.
         saved: Tokens that the hit avoided.
         saved_nano_usd: What they cost when the answer was made; None is unpriced.
+        audit: True if this hit was drawn for an audit, see ``ResponseCache.audit``.
+        served: What ``ResponseCache.feedback`` needs of a hit; opaque to callers.
         ticket: Hand it to ``store`` after a miss; None after a bypass.
     """
 
@@ -64,6 +70,8 @@ class Lookup:
     reason: str
     answer: str | None = None
     score: float | None = None
+    cosine: float | None = None
+    probability: float | None = None
     bound: float | Literal["uncertified"] = "uncertified"
     age_seconds: float | None = None
     entry_id: str | None = None
@@ -71,6 +79,8 @@ class Lookup:
     evidence: tuple[Evidence, ...] = ()
     saved: Usage = field(default_factory=Usage)
     saved_nano_usd: int | None = 0
+    audit: bool = False
+    served: Served | None = None
     ticket: Ticket | None = None
 
     @property
@@ -87,10 +97,15 @@ class Lookup:
             "kind": self.kind,
             "reason": self.reason,
             "score": self.score,
+            "cosine": self.cosine,
+            "probability": self.probability,
             "bound": self.bound,
             "age_seconds": self.age_seconds,
             "entry_id": self.entry_id,
             "matched_question": self.matched_question,
+            "question": self.served.question if self.served else None,
+            "cluster_id": self.served.cluster_id if self.served else None,
+            "audit": self.audit,
             "documents": [item.document_id for item in self.evidence],
             "saved_tokens": self.saved.input_tokens + self.saved.output_tokens,
             "saved_nano_usd": self.saved_nano_usd,

@@ -1,4 +1,4 @@
-"""The response cache: decides whether an earlier answer may be served, and keeps new ones."""
+"""The response cache: decides whether an earlier answer may be served, keeps new ones, and learns from its hits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import asyncio
 import logging
 import re
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from costkit.cache.equivalence import CosineScore, Equivalence, FittedScore
 from costkit.cache.identity import Identity, document_point_id
 from costkit.cache.index import CacheIndex, Found, Payload
+from costkit.cache.judgements import Choice, Judgements, choose, cluster_id
+from costkit.cache.learning import ReAsks, Served, Source, audits, cluster_of
 from costkit.cache.lookup import Evidence, Lookup, Ticket
 from costkit.embed import Embedder, default_embedder
 from costkit.errors import ConfigurationError, StoreError
@@ -21,19 +26,30 @@ from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
 from costkit.scope import Scope, current
 from costkit.text import normalise_question
 
-__all__ = ["ResponseCache"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from costkit.cache.certificate import Certificate
+    from costkit.cache.drift import DriftMonitor
+
+__all__ = ["Judge", "ResponseCache"]
+
+Judge = Callable[[str, str, str], bool]
 
 # No Scope can name it: a scope's tenant is never empty.
 PRIVATE_TENANT = ""
 SCHEMA = 2
 NEIGHBOURS = 5
+# Where entries that have ended stand in the way, this many are looked at instead.
+NEIGHBOURS_BEHIND = 50
 DEFAULT_TTL_SECONDS = 24 * 3600.0
 
 _log = logging.getLogger("costkit.cache")
 
 
 class ResponseCache:
-    """Semantic response cache with one fixed threshold, exact match first.
+    """Semantic response cache: exact match first, then the nearest earlier questions, scored.
 
     The identity (tenant, version, embedder, all other input) is a hard filter; only the question is compared. An
     entry ends with its time to live or as soon as a document it rests on is invalidated. If the store fails, the
@@ -45,9 +61,19 @@ class ResponseCache:
         index: Where entries live. Default: Qdrant Edge in ``path``, or the server at ``url``.
         url: Address of a Qdrant server, instead of a local folder.
         path: Folder of the embedded store. Default: ``cache/<embedder>`` in ``costkit.home.home()``.
-        threshold: Least cosine similarity of a semantic hit, 0 to 1; above 1 only exact hits are served.
+        equivalence: Scores earlier questions. Default: the shipped ``FittedScore``.
+        threshold: Least score of a semantic hit. Without ``equivalence`` it is a cosine similarity, 0 to 1, and nothing
+            but the cosine counts; above 1 only exact hits are served. Default: the threshold of the certificate or of
+            the score.
+        certificate: What ``costkit cache calibrate`` wrote: its threshold is used, and hits that it covers carry its
+            bound.
+        shadow: True decides and books, but serves nothing.
         ttl_seconds: Time to live of an entry, counted from its creation.
         require_tenant: True bypasses the cache where no tenant is set; False files such calls under one private tenant.
+        audit_share: Share of the semantic hits (0 to 1) that also get a fresh answer, off the path; needs ``judge``.
+        judge: Takes the question, the served answer and the fresh one (both as stored), and says whether the served
+            one was right.
+        monitor: Watches the audits for drift and tightens the threshold. Default: none.
         recorder: Where decisions are booked. Default: the process-wide ledger.
         clock: Returns the time in seconds since 1970.
     """
@@ -60,26 +86,44 @@ class ResponseCache:
         index: CacheIndex | None = None,
         url: str | None = None,
         path: Path | str | None = None,
-        threshold: float = 0.92,
+        equivalence: Equivalence | None = None,
+        threshold: float | None = None,
+        certificate: Certificate | None = None,
+        shadow: bool = False,
         ttl_seconds: float = DEFAULT_TTL_SECONDS,
         require_tenant: bool = False,
+        audit_share: float = 0.0,
+        judge: Judge | None = None,
+        monitor: DriftMonitor | None = None,
         recorder: Recorder | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(version, str) or not version.strip():
             raise ConfigurationError(f"version must be a non-empty string such as 'support-3', got {version!r}")
-        if not 0.0 <= threshold <= 2.0:
-            raise ConfigurationError(f"threshold must be a cosine similarity from 0 to 1, got {threshold!r}")
         if not ttl_seconds > 0:
             raise ConfigurationError(f"ttl_seconds must be above 0, got {ttl_seconds!r}")
+        if not 0 <= audit_share <= 1:
+            raise ConfigurationError(f"audit_share must be a share of the hits from 0 to 1, got {audit_share!r}")
+        if audit_share and judge is None:
+            raise ConfigurationError(f"audit_share={audit_share!r} needs judge=, which compares two answers")
         if sum(given is not None for given in (index, url, path)) > 1:
             raise ConfigurationError("give one of index=, url= and path=, not several")
+        if certificate is not None and threshold is not None:
+            raise ConfigurationError(f"threshold={threshold!r} would void the certificate, which has its own: give one")
         self.version = version
-        self.threshold = threshold
         self.ttl_seconds = ttl_seconds
         self.require_tenant = require_tenant
+        self.shadow = shadow
+        self.certificate = certificate
+        self.equivalence = equivalence or (FittedScore() if threshold is None else CosineScore(threshold=threshold))
+        self.threshold = _threshold(self.equivalence, threshold, certificate)
+        self._audit_share = audit_share
+        self._judge = judge
         self._embedder = embedder if embedder is not None else default_embedder()
         self._index = index if index is not None else _open_index(self._embedder, url=url, path=path)
+        self._judgements = Judgements(self._index, monitor=monitor, name=f"{version}\n{self.equivalence.name}")
+        self._re_asks = ReAsks(clock=clock)
+        self._auditors = ThreadPoolExecutor(1, thread_name_prefix="costkit-audit")
         self._recorder = recorder if recorder is not None else default_recorder()
         self._clock = clock
         self._told: set[str] = set()
@@ -235,10 +279,47 @@ class ResponseCache:
         """Do what ``invalidate`` does, in a thread."""
         return await asyncio.to_thread(self.invalidate, document_id, tenant=tenant)
 
+    def feedback(self, hit: Lookup | Mapping[str, object], *, right: bool, source: Source = "explicit") -> None:
+        """Say whether a served answer was right; the cache learns from it, and never serves a wrong pair again.
+
+        Args:
+            hit: The look-up, or its ``mark`` as it was written on the answer.
+            right: Whether the answer served the question.
+            source: Who says so: a user (``explicit``), an ``audit``, or code that replaced the answer (``edit``).
+
+        Raises:
+            ConfigurationError: ``hit`` is no hit.
+            StoreError: The store could not be written.
+        """
+        served = _served(hit)
+        self._judgements.judged(served, right=right, source=source)
+        score = hit.score if isinstance(hit, Lookup) else hit.get("score")
+        if source == "audit" and isinstance(score, int | float):
+            self._judgements.audited(score, right=right, at=self._clock())
+
+    def audit(self, hit: Lookup, fresh: Callable[[], str]) -> None:
+        """Judge a hit that was drawn for an audit against a fresh answer, off the path; others are left alone.
+
+        Args:
+            hit: The look-up.
+            fresh: Makes the fresh answer, in the form that ``store`` takes. It runs in a thread of the cache's own.
+        """
+        if hit.audit and hit.answer is not None and not self._closed:
+            self._auditors.submit(self._audit, hit, hit.answer, fresh)
+
+    def _audit(self, hit: Lookup, served: str, fresh: Callable[[], str]) -> None:
+        try:
+            assert self._judge is not None  # noqa: S101  checked where audit_share is set
+            question = _served(hit).question
+            self.feedback(hit, right=self._judge(question, served, fresh()), source="audit")
+        except Exception as error:  # noqa: BLE001  an audit that fails says nothing
+            self._tell(f"an audit failed: {error!r}")
+
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""
         if not self._closed:
             self._closed = True
+            self._auditors.shutdown(wait=True, cancel_futures=True)
             self._index.close()
 
     def _decide(
@@ -247,11 +328,30 @@ class ResponseCache:
         ticket = self._ticket(question, inputs, scope, run_id, exact_only=exact_only)
         exact = self._exact(ticket)
         if exact is not None:
-            return exact
+            return self._settled(exact)
         if exact_only:
             return Lookup(kind="miss", reason="not answered word for word before", ticket=ticket)
-        vector = self._embedder.embed([question])[0].tolist()
-        return self._nearest(replace(ticket, vector=vector))
+        vector = self._embedder.embed([question])[0]
+        self._notice_re_asks(ticket, vector)
+        return self._settled(self._nearest(replace(ticket, vector=vector.tolist())))
+
+    def _settled(self, found: Lookup) -> Lookup:
+        """Serve a hit, or in shadow mode only say that it would be."""
+        if found.served is None or found.ticket is None:
+            return found
+        if self.shadow:
+            return replace(found, kind="shadow", answer=None, reason=f"not served, in shadow mode: {found.reason}")
+        if found.kind == "semantic":
+            self._judgements.served(found.served)
+        self._re_asks.served(found.served, user=found.ticket.scope.user, identity=found.ticket.identity.key)
+        return found
+
+    def _notice_re_asks(self, ticket: Ticket, vector: NDArray[np.float32]) -> None:
+        def cosine(hit: Served) -> float:
+            return float(self._embedder.embed([hit.question])[0] @ vector)
+
+        for hit in self._re_asks.asked(user=ticket.scope.user, identity=ticket.identity.key, cosine=cosine):
+            self._judgements.judged(hit, right=False, source="re-ask")
 
     def _ticket(
         self, question: str, inputs: Mapping[str, object], scope: Scope, run_id: str | None, *, exact_only: bool
@@ -280,21 +380,72 @@ class ResponseCache:
         payload = self._index.retrieve([entry_id]).get(entry_id)
         if payload is None or self._unusable(payload):
             return None
-        return self._hit("exact", Found(id=entry_id, payload=payload, score=1.0), ticket)
+        found = Found(id=entry_id, payload=payload, score=1.0)
+        [(record, _)] = self._judgements.records([(entry_id, cluster_id(found))])
+        if record.refuses(ticket.question):
+            return None
+        return self._hit(
+            "exact", found, ticket, probability=1.0, score=1.0, reason="the same question was answered before"
+        )
 
     def _nearest(self, ticket: Ticket) -> Lookup:
-        assert ticket.vector is not None  # noqa: S101  set by _decide
-        best: Found | None = None
-        for found in self._index.nearest(ticket.vector, identity=ticket.identity.key, limit=NEIGHBOURS):
-            if self._unusable(found.payload):
-                continue
-            if found.score >= self.threshold:
-                return self._hit("semantic", found, ticket)
-            best = best or found
-        if best is None:
+        choice = choose(ticket.question, self._usable(ticket), self.equivalence, self._judgements)
+        if choice is None:
             return Lookup(kind="miss", reason="no earlier question of this identity", ticket=ticket)
-        reason = f"the nearest question scores {best.score:.3f}, below {self.threshold}"
-        return Lookup(kind="miss", reason=reason, score=best.score, ticket=ticket)
+        monitor = self._judgements.monitor()
+        threshold = self.threshold if monitor is None else max(self.threshold, monitor.threshold)
+        if choice.score >= threshold and not (monitor and monitor.exact_only):
+            return self._semantic_hit(choice, threshold, monitor, ticket)
+        reason = f"the nearest question scores {choice.score:.3f}, below {threshold:.3f} ({choice.reason})"
+        if monitor and monitor.exact_only:
+            reason = f"only exact questions are served: {monitor.voided.reason if monitor.voided else 'drift'}"
+        return Lookup(
+            kind="miss",
+            reason=reason,
+            score=choice.score,
+            cosine=choice.found.score,
+            probability=choice.adjusted.probability,
+            ticket=ticket,
+        )
+
+    def _semantic_hit(self, choice: Choice, threshold: float, monitor: DriftMonitor | None, ticket: Ticket) -> Lookup:
+        hit = self._hit(
+            "semantic",
+            choice.found,
+            ticket,
+            score=choice.score,
+            probability=choice.adjusted.probability,
+            reason=f"a near question was answered before: score {choice.score:.3f} reaches {threshold:.3f}, "
+            f"cosine {choice.found.score:.3f} ({choice.reason})",
+        )
+        assert hit.served is not None  # noqa: S101  every hit has it
+        return replace(
+            hit,
+            bound=self._bound(monitor),
+            # Judgements move the score's own probability, not one that they have moved already.
+            served=replace(hit.served, probability=choice.verdict.probability),
+            audit=bool(self._audit_share) and audits(hit.served.hit_id, share=self._audit_share),
+        )
+
+    def _bound(self, monitor: DriftMonitor | None) -> float | Literal["uncertified"]:
+        certificate = self.certificate
+        if certificate is None or (monitor is not None and monitor.voided):
+            return "uncertified"
+        uncovered = certificate.covers(self.equivalence.name, self._embedder.name, self._index.count())
+        if uncovered is not None:
+            self._tell(f"hits are uncertified: {uncovered}")
+            return "uncertified"
+        return certificate.bound
+
+    def _usable(self, ticket: Ticket) -> list[Found]:
+        """Return the nearest entries that may be served."""
+        assert ticket.vector is not None  # noqa: S101  set by _decide
+        for limit in (NEIGHBOURS, NEIGHBOURS_BEHIND):
+            found = self._index.nearest(ticket.vector, identity=ticket.identity.key, limit=limit)
+            usable = [one for one in found if not self._unusable(one.payload)][:NEIGHBOURS]
+            if len(usable) == min(len(found), NEIGHBOURS) or len(found) < limit:
+                break
+        return usable
 
     def _unusable(self, payload: Payload) -> bool:
         """True if an entry has expired, is of another schema, or a document of it changed after it was read."""
@@ -304,22 +455,39 @@ class ResponseCache:
         read_at = _number(payload["read_at"])
         return any(_number(document["invalidated_at"]) >= read_at for document in documents.values())
 
-    def _hit(self, kind: Literal["exact", "semantic"], found: Found, ticket: Ticket) -> Lookup:
+    def _hit(
+        self,
+        kind: Literal["exact", "semantic"],
+        found: Found,
+        ticket: Ticket,
+        *,
+        score: float,
+        probability: float,
+        reason: str,
+    ) -> Lookup:
         payload = found.payload
-        close = "the same question" if kind == "exact" else f"cosine {found.score:.3f} reaches {self.threshold}"
         usage = payload["usage"]
         cost = payload["cost_nano_usd"]
         return Lookup(
             kind=kind,
-            reason=f"{close} was answered before",
+            reason=reason,
             answer=str(payload["answer"]),
-            score=found.score,
+            score=score,
+            cosine=found.score,
+            probability=probability,
             age_seconds=max(self._clock() - _number(payload["created_at"]), 0.0),
             entry_id=found.id,
             matched_question=str(payload["question"]),
             evidence=tuple(Evidence(**item) for item in payload["evidence"]),  # type: ignore[attr-defined]
             saved=Usage(**usage),  # type: ignore[arg-type]
             saved_nano_usd=None if cost is None else int(_number(cost)),
+            served=Served(
+                hit_id=ticket.run_id or uuid.uuid4().hex,
+                entry_id=found.id,
+                cluster_id=cluster_id(found),
+                question=ticket.question,
+                probability=probability,
+            ),
             ticket=ticket,
         )
 
@@ -351,8 +519,18 @@ class ResponseCache:
         vector = ticket.vector
         if vector is None and not ticket.exact_only:
             vector = self._embedder.embed([ticket.question])[0].tolist()
+        payload["cluster"] = cluster = self._cluster(entry_id, ticket, vector)
         self._index.upsert(entry_id, payload, vector)
+        self._judgements.renewed(entry_id, cluster, ticket.question)
         return entry_id
+
+    def _cluster(self, entry_id: str, ticket: Ticket, vector: Sequence[float] | None) -> str:
+        """Return the cluster of a new entry: that of its nearest neighbour, or one of its own."""
+        near = self._index.nearest(vector, identity=ticket.identity.key, limit=2) if vector is not None else []
+        other = next((one for one in near if one.id != entry_id), None)
+        if other is None:
+            return entry_id
+        return cluster_of(entry_id, nearest_cluster_id=cluster_id(other), cosine=other.score)
 
     def _event(self, found: Lookup, scope: Scope, seconds: float, run_id: str | None) -> Event:
         return Event(
@@ -369,7 +547,12 @@ class ResponseCache:
             details={
                 "hit_kind": found.kind,
                 "score": found.score,
+                "cosine": found.cosine,
+                "probability": found.probability,
                 "bound": found.bound,
+                "equivalence": self.equivalence.name,
+                "matched_question": found.matched_question,
+                "audit": found.audit,
                 "entry_id": found.entry_id,
                 "age_seconds": found.age_seconds,
             },
@@ -387,6 +570,32 @@ def _entry_id(ticket: Ticket) -> str:
     if ticket.exact_only:
         return ticket.identity.entry_id(f"verbatim\n{ticket.question}")
     return ticket.identity.entry_id(f"question\n{normalise_question(ticket.question)}")
+
+
+def _threshold(equivalence: Equivalence, given: float | None, certificate: Certificate | None) -> float:
+    if certificate is not None:
+        return certificate.threshold
+    return equivalence.threshold if given is None else given
+
+
+def _served(hit: Lookup | Mapping[str, object]) -> Served:
+    """Return what feedback needs of a hit or of its mark."""
+    if isinstance(hit, Lookup):
+        if hit.served is None:
+            raise ConfigurationError(f"hit is a {hit.kind}, which served nothing: give feedback on hits")
+        return hit.served
+    missing = [key for key in ("entry_id", "cluster_id", "question", "probability") if hit.get(key) is None]
+    if missing:
+        raise ConfigurationError(
+            f"hit lacks {missing[0]!r}: give a look-up or the whole mark of a hit, got {dict(hit)!r}"
+        )
+    return Served(
+        hit_id="",
+        entry_id=str(hit["entry_id"]),
+        cluster_id=str(hit["cluster_id"]),
+        question=str(hit["question"]),
+        probability=_number(hit["probability"]),
+    )
 
 
 def _open_index(embedder: Embedder, *, url: str | None, path: Path | str | None) -> CacheIndex:

@@ -1,0 +1,208 @@
+"""What the cache learns from its hits: feedback, re-asks, audits, drift; and shadow mode, which serves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from costkit.cache import CosineScore, FittedScore, Lookup, ResponseCache
+from costkit.cache.drift import DriftMonitor
+from costkit.errors import ConfigurationError
+from costkit.scope import Scope
+from costkit.testing import FixedClock, HashEmbedder, ListRecorder
+
+ANN = Scope(tenant="acme", user="ann")
+ASKED = "how long is the warranty of the L2 logger in the shop today"
+NEAR = "how long is the warranty of the L2 logger in the shop"
+
+Make = Callable[..., ResponseCache]
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(1_000_000.0)
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: FixedClock) -> Make:
+    def build(**options: object) -> ResponseCache:
+        settings: dict[str, object] = {"version": "v1", "recorder": ListRecorder()} | options
+        return ResponseCache(embedder=HashEmbedder(), path=tmp_path / "cache", clock=clock, **settings)  # type: ignore[arg-type]
+
+    return build
+
+
+def filled(cache: ResponseCache) -> ResponseCache:
+    cache.store(cache.lookup(ASKED, scope=ANN).ticket, "Two years.")
+    return cache
+
+
+def test_a_hit_that_was_wrong_is_never_served_for_that_question_again(make: Make) -> None:
+    cache = filled(make())
+    hit = cache.lookup(NEAR, scope=ANN)
+    assert hit.kind == "semantic"
+
+    cache.feedback(hit, right=False)
+
+    again = cache.lookup(NEAR.upper(), scope=ANN)
+    assert (again.kind, again.answer) == ("miss", None)
+    assert "wrongly before" in again.reason
+    assert cache.lookup(ASKED, scope=ANN).kind == "exact"
+    cache.close()
+
+
+def test_feedback_takes_the_mark_that_was_written_on_an_answer(make: Make) -> None:
+    cache = filled(make())
+    mark = cache.lookup(NEAR, scope=ANN).mark
+
+    cache.feedback(mark, right=False)
+
+    assert not cache.lookup(NEAR, scope=ANN).hit
+    cache.close()
+
+
+def test_an_exact_answer_judged_wrong_is_asked_anew_and_its_new_answer_is_served(make: Make) -> None:
+    cache = filled(make())
+    cache.feedback(cache.lookup(ASKED, scope=ANN), right=False)
+
+    missed = cache.lookup(ASKED, scope=ANN)
+    assert not missed.hit
+    cache.store(missed.ticket, "Three years.")
+
+    assert cache.lookup(ASKED, scope=ANN).answer == "Three years."
+    cache.close()
+
+
+def test_right_feedback_raises_what_the_cache_believes_of_the_entry(make: Make) -> None:
+    cache = filled(make())
+    before = cache.lookup(NEAR, scope=ANN)
+    cache.feedback(before, right=True)
+
+    after = cache.lookup(NEAR, scope=Scope(tenant="acme", user="bea"))
+
+    assert before.probability is not None
+    assert after.probability is not None
+    assert after.probability > before.probability
+    assert "1 of 1 judged hits" in after.reason
+    cache.close()
+
+
+def test_feedback_on_a_miss_says_what_it_needs(make: Make) -> None:
+    cache = make()
+    with pytest.raises(ConfigurationError, match="served nothing"):
+        cache.feedback(cache.lookup(ASKED, scope=ANN), right=True)
+    with pytest.raises(ConfigurationError, match="entry_id"):
+        cache.feedback({"kind": "semantic"}, right=True)
+    cache.close()
+
+
+@pytest.mark.parametrize(("seconds", "lowered"), [(60, True), (121, False)])
+def test_a_near_question_soon_after_a_hit_lowers_the_entry(
+    make: Make, clock: FixedClock, seconds: int, *, lowered: bool
+) -> None:
+    cache = filled(make())
+    first = cache.lookup(NEAR, scope=ANN)
+    clock.advance(seconds)
+
+    again = cache.lookup(NEAR, scope=ANN)
+
+    assert first.probability is not None
+    assert again.probability is not None
+    assert (again.probability < first.probability) is lowered
+    cache.close()
+
+
+def test_shadow_mode_says_what_it_would_serve_and_serves_nothing(make: Make) -> None:
+    recorder = ListRecorder()
+    cache = filled(make(shadow=True, recorder=recorder))
+
+    near, exact = cache.lookup(NEAR, scope=ANN), cache.lookup(ASKED, scope=ANN)
+
+    assert [(one.kind, one.hit, one.answer) for one in (near, exact)] == [("shadow", False, None)] * 2
+    assert near.matched_question == ASKED
+    assert near.ticket is not None
+    assert [event.decision for event in recorder.events] == ["miss", "shadow", "shadow"]
+    cache.close()
+
+
+def test_audited_hits_are_judged_against_a_fresh_answer_off_the_path(make: Make) -> None:
+    seen: list[tuple[str, str, str]] = []
+
+    def judge(question: str, served: str, fresh: str) -> bool:
+        seen.append((question, served, fresh))
+        return served == fresh
+
+    cache = filled(make(audit_share=1.0, judge=judge))
+    hit = cache.lookup(NEAR, scope=ANN)
+    assert hit.audit
+    cache.audit(hit, lambda: "Three years.")
+    cache.close()
+
+    assert seen == [(NEAR, "Two years.", "Three years.")]
+    reopened = make()
+    assert not reopened.lookup(NEAR, scope=ANN).hit
+    reopened.close()
+
+
+def test_an_audit_that_fails_is_said_and_breaks_nothing(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    cache = filled(make(audit_share=1.0, judge=lambda *_: True))
+
+    def fails() -> str:
+        raise RuntimeError("no model")
+
+    cache.audit(cache.lookup(NEAR, scope=ANN), fails)
+    cache.close()
+
+    assert "no model" in caplog.text
+
+
+def test_after_drift_only_exact_questions_are_served(make: Make) -> None:
+    monitor = DriftMonitor(target=0.05, grid=(0.5, 1.0, 9.0), threshold=0.5)
+    cache = filled(make(monitor=monitor))
+    hit = cache.lookup(NEAR, scope=ANN)
+    other = hit.mark | {"question": "something else altogether"}
+    for _ in range(40):
+        cache.feedback(other, right=False, source="audit")
+
+    drifted = cache.lookup(NEAR, scope=ANN)
+
+    assert drifted.kind == "miss"
+    assert "only exact questions" in drifted.reason
+    assert cache.lookup(ASKED, scope=ANN).kind == "exact"
+    cache.close()
+
+
+def test_a_number_that_differs_is_no_hit_however_close_the_wording(make: Make) -> None:
+    first = "what does the plan with 30 seats cost in the shop today"
+    cache = make()
+    cache.store(cache.lookup(first, scope=ANN).ticket, "90 euros.")
+
+    found = cache.lookup(first.replace("30", "60"), scope=ANN)
+
+    assert found.kind == "miss"
+    assert "number: 60 against 30" in found.reason.replace(" seats", "").replace(" seat", "")
+    cache.close()
+
+
+def test_a_threshold_alone_means_the_cosine_and_nothing_else(make: Make) -> None:
+    cosine, fitted = make(threshold=0.9), make(equivalence=FittedScore())
+
+    assert isinstance(cosine.equivalence, CosineScore)
+    assert (cosine.threshold, fitted.threshold) == (0.9, FittedScore().threshold)
+    cosine.close()
+    fitted.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [({"audit_share": 2.0}, "audit_share"), ({"audit_share": 0.1}, "judge"), ({"threshold": 3.0}, "threshold")],
+)
+def test_options_that_cannot_work_are_named(make: Make, options: dict[str, object], names: str) -> None:
+    with pytest.raises(ConfigurationError, match=names):
+        make(**options)
+
+
+def test_a_look_up_has_one_mark_for_every_kind() -> None:
+    assert Lookup(kind="miss", reason="new").mark["decision"] == "miss"
