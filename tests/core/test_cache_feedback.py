@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from costkit.cache import CosineScore, FittedScore, Lookup, ResponseCache
+from costkit.cache import CosineScore, FittedScore, Fresh, Lookup, ResponseCache
 from costkit.cache.drift import DriftMonitor
 from costkit.errors import ConfigurationError
 from costkit.scope import Scope
@@ -134,12 +134,15 @@ def test_audited_hits_are_judged_against_a_fresh_answer_off_the_path(make: Make)
         seen.append((question, served, fresh))
         return served == fresh
 
-    cache = filled(make(audit_share=1.0, judge=judge))
+    recorder = ListRecorder()
+    cache = filled(make(audit_share=1.0, judge=judge, recorder=recorder))
     hit = cache.lookup(NEAR, scope=ANN)
     assert hit.audit
-    cache.audit(hit, lambda: "Three years.")
+    cache.audit(hit, "Two years.", lambda: Fresh(text="Three years.", cost_nano_usd=7))
     cache.close()
 
+    booked = recorder.events[-1]
+    assert (booked.kind, booked.decision, booked.cost_nano_usd) == ("judge", "wrong", 7)
     assert seen == [(NEAR, "Two years.", "Three years.")]
     reopened = make()
     assert not reopened.lookup(NEAR, scope=ANN).hit
@@ -149,10 +152,10 @@ def test_audited_hits_are_judged_against_a_fresh_answer_off_the_path(make: Make)
 def test_an_audit_that_fails_is_said_and_breaks_nothing(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     cache = filled(make(audit_share=1.0, judge=lambda *_: True))
 
-    def fails() -> str:
+    def fails() -> Fresh:
         raise RuntimeError("no model")
 
-    cache.audit(cache.lookup(NEAR, scope=ANN), fails)
+    cache.audit(cache.lookup(NEAR, scope=ANN), "Two years.", fails)
     cache.close()
 
     assert "no model" in caplog.text

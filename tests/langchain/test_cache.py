@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -631,3 +632,24 @@ def test_call_options_are_identity(response_cache: ResponseCache) -> None:
     assert support.invoke(QUESTION).content == "one"
     assert support.invoke(QUESTION, stop=["x"]).content == "two"
     assert support.invoke(QUESTION, stop=["x"]).content == "two"
+
+
+def test_an_audited_hit_gets_a_fresh_answer_that_only_the_judge_sees(tmp_path: Path) -> None:
+    judged: list[tuple[str, str, str]] = []
+    chain = Chain()
+    recorder = ListRecorder()
+    cache = ResponseCache(
+        version="v1",
+        embedder=HashEmbedder(),
+        path=tmp_path / "cache",
+        recorder=recorder,
+        audit_share=1.0,
+        judge=lambda *seen: bool(judged.append(seen)),
+    )
+    support = cached(RunnableLambda(chain), version="support-3", cache=cache)
+
+    assert support.invoke(QUESTION) == support.invoke(SAME_WORDS) == "answer number 1"
+    cache.close()
+
+    assert judged == [(SAME_WORDS, "answer number 1", "answer number 2")]
+    assert [event.decision for event in recorder.events] == ["miss", "hit", "wrong"]

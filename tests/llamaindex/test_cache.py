@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -407,3 +408,22 @@ async def test_an_async_stream_is_kept_off_the_event_loop() -> None:
 
     assert [word async for word in astepwise(words(), here(), done=keep)] == ["fourteen ", "days"]
     assert kept == [(["fourteen ", "days"], False)]
+
+
+def test_an_audited_hit_gets_a_fresh_answer_that_only_the_judge_sees(engine: Engine, tmp_path: Path) -> None:
+    judged: list[tuple[str, str, str]] = []
+    cache = ResponseCache(
+        version="v1",
+        embedder=HashEmbedder(),
+        path=tmp_path / "audited",
+        recorder=ListRecorder(),
+        audit_share=1.0,
+        judge=lambda *seen: bool(judged.append(seen)),
+    )
+    cached = CostkitQueryEngine(engine, version="support-3", cache=cache)
+
+    answers = [str(cached.query(question)) for question in (QUESTION, SAME_WORDS)]
+    cache.close()
+
+    assert answers == ["answer 1", "answer 1"]
+    assert judged == [(SAME_WORDS, "answer 1", "answer 2")]

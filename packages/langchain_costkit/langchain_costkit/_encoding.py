@@ -74,6 +74,13 @@ def marked(answer: object, mark: Mapping[str, object]) -> object:
     return answer
 
 
+def in_words(answer: object) -> str:
+    """Return what a cached answer says: a text, a message's text, or what a dict holds under ``answer``."""
+    if isinstance(answer, Mapping):
+        answer = answer.get("answer", "")
+    return str(answer.text) if isinstance(answer, BaseMessage) else str(answer)
+
+
 def is_complete(answer: object) -> bool:
     """True for a whole, non-empty answer in words: not a tool call, a refusal or an answer cut by its length."""
     if isinstance(answer, str):

@@ -14,10 +14,10 @@ from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output
 
-from costkit.cache import Lookup, ResponseCache
+from costkit.cache import Fresh, Lookup, ResponseCache
 from costkit.cache.doors import cache_for
 from costkit.errors import ConfigurationError, DataError
-from langchain_costkit._encoding import decode, encode, is_complete, marked, pieces, whole
+from langchain_costkit._encoding import decode, encode, in_words, is_complete, marked, pieces, whole
 from langchain_costkit._hits import CACHE_EVENT, fingerprint
 from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
@@ -127,6 +127,7 @@ class CachedRunnable(ScopedCalls[Input, Output]):
         found, answer = self._look_up(value, config, kwargs, group_of(run_manager))
         dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
+            self._audit(found, answer, value, config, kwargs)
             return cast("Output", answer)
         witness = Witness()
         answer = self.chain.invoke(value, merge_configs(config, {"callbacks": [witness]}), **kwargs)
@@ -139,6 +140,7 @@ class CachedRunnable(ScopedCalls[Input, Output]):
         found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, group_of(run_manager))
         await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
+            self._audit(found, answer, value, config, kwargs)
             return cast("Output", answer)
         witness = Witness()
         answer = await self.chain.ainvoke(value, merge_configs(config, {"callbacks": [witness]}), **kwargs)
@@ -156,6 +158,7 @@ class CachedRunnable(ScopedCalls[Input, Output]):
         found, answer = self._look_up(value, config, kwargs, group_of(run_manager))
         dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
+            self._audit(found, answer, value, config, kwargs)
             yield from cast("Iterator[Output]", pieces(answer))
             return
         witness = Witness()
@@ -176,6 +179,7 @@ class CachedRunnable(ScopedCalls[Input, Output]):
         found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, group_of(run_manager))
         await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
         if found.hit:
+            self._audit(found, answer, value, config, kwargs)
             for piece in pieces(answer):
                 yield cast("Output", piece)
             return
@@ -211,6 +215,18 @@ class CachedRunnable(ScopedCalls[Input, Output]):
             return found, marked(decode(found.answer), found.mark)
         except (ValueError, KeyError, TypeError) as error:
             return self.cache.bypass(f"a kept answer cannot be read: {error!r}", run_id=run_id), None
+
+    def _audit(
+        self, found: Lookup, served: object, value: Input, config: RunnableConfig, options: Mapping[str, object]
+    ) -> None:
+        def fresh() -> Fresh:
+            witness = Witness()
+            # None of the caller's callbacks: nobody should see this answer, for example as a stream of tokens.
+            answer = self.chain.invoke(value, {**config, "callbacks": [witness]}, **options)
+            tally = witness.tally
+            return Fresh(text=in_words(answer), usage=tally.usage, cost_nano_usd=tally.cost_nano_usd)
+
+        self.cache.audit(found, in_words(served), fresh)
 
     def _keep(self, found: Lookup, answer: object, witness: Witness) -> None:
         if found.ticket is None or not witness.tally.complete or not is_complete(answer):

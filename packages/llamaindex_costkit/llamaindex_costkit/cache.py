@@ -19,7 +19,7 @@ from llama_index.core.base.response.schema import (
 from llama_index.core.prompts.mixin import PromptDictType, PromptMixinType
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from costkit.cache import Lookup, ResponseCache
+from costkit.cache import Fresh, Lookup, ResponseCache
 from costkit.cache.doors import cache_for, pieces
 from costkit.errors import DataError
 from llamaindex_costkit._calls import Meter, run_id, running
@@ -105,6 +105,7 @@ class CostkitQueryEngine(BaseQueryEngine):
         run = run_id() or uuid.uuid4().hex
         found, answer = self._look_up(query_bundle, run)
         if answer is not None:
+            self._audit(found, answer, query_bundle)
             return _replayed(answer, found, streams=self._streams(answer))
         meter = Meter()
         with running(run, meter):
@@ -118,6 +119,7 @@ class CostkitQueryEngine(BaseQueryEngine):
         run = run_id() or uuid.uuid4().hex
         found, answer = await asyncio.to_thread(self._look_up, query_bundle, run)
         if answer is not None:
+            self._audit(found, answer, query_bundle)
             return _areplayed(answer, found, streams=self._streams(answer))
         meter = Meter()
         with running(run, meter):
@@ -144,6 +146,12 @@ class CostkitQueryEngine(BaseQueryEngine):
             return found, decode(found.answer)
         except (ValueError, KeyError, TypeError) as error:
             return self.cache.bypass(f"a kept answer cannot be read: {error!r}", run_id=run), None
+
+    def _audit(self, found: Lookup, served: Answer, bundle: QueryBundle) -> None:
+        def fresh() -> Fresh:
+            return Fresh(text=str(self.engine.query(bundle)))  # the event handler books its model calls
+
+        self.cache.audit(found, served.text, fresh)
 
     def _streams(self, answer: Answer) -> bool:
         """Return whether the caller expects a stream: as the engine is set, else as the kept answer came."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from costkit.cache.identity import Identity as Identity
     from costkit.cache.index import CacheIndex as CacheIndex
     from costkit.cache.lookup import Evidence as Evidence
+    from costkit.cache.lookup import Fresh as Fresh
     from costkit.cache.lookup import Lookup as Lookup
     from costkit.cache.lookup import Ticket as Ticket
     from costkit.cache.pair_model import PairModel as PairModel
@@ -39,6 +40,7 @@ __all__ = [
     "Evidence",
     "Finding",
     "FittedScore",
+    "Fresh",
     "Identity",
     "Lookup",
     "PairModel",
@@ -59,6 +61,7 @@ _HOMES = {
     "Evidence": "costkit.cache.lookup",
     "Finding": "costkit.cache.guards",
     "FittedScore": "costkit.cache.equivalence",
+    "Fresh": "costkit.cache.lookup",
     "Identity": "costkit.cache.identity",
     "Lookup": "costkit.cache.lookup",
     "PairModel": "costkit.cache.pair_model",

@@ -11,7 +11,7 @@ from costkit.cache.learning import Served
 from costkit.ledger.usage import Usage
 from costkit.scope import Scope
 
-__all__ = ["Evidence", "Lookup", "LookupKind", "Ticket"]
+__all__ = ["Evidence", "Fresh", "Lookup", "LookupKind", "Ticket"]
 
 LookupKind = Literal["exact", "semantic", "shadow", "miss", "bypass"]
 
@@ -27,6 +27,21 @@ class Evidence:
 
     document_id: str
     content_hash: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fresh:
+    """A fresh answer to a question that was served from the cache, made for an audit.
+
+    Attributes:
+        text: The answer in words.
+        usage: Tokens it took that no other event of the ledger counts.
+        cost_nano_usd: What they cost; None is unpriced.
+    """
+
+    text: str
+    usage: Usage = field(default_factory=Usage)
+    cost_nano_usd: int | None = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +19,7 @@ from costkit.cache.identity import Identity, document_point_id
 from costkit.cache.index import CacheIndex, Found, Payload
 from costkit.cache.judgements import Choice, Judgements, choose, cluster_id
 from costkit.cache.learning import ReAsks, Served, Source, audits, cluster_of
-from costkit.cache.lookup import Evidence, Lookup, Ticket
+from costkit.cache.lookup import Evidence, Fresh, Lookup, Ticket
 from costkit.embed import Embedder, default_embedder
 from costkit.errors import ConfigurationError, StoreError
 from costkit.home import home
@@ -71,8 +72,8 @@ class ResponseCache:
         ttl_seconds: Time to live of an entry, counted from its creation.
         require_tenant: True bypasses the cache where no tenant is set; False files such calls under one private tenant.
         audit_share: Share of the semantic hits (0 to 1) that also get a fresh answer, off the path; needs ``judge``.
-        judge: Takes the question, the served answer and the fresh one (both as stored), and says whether the served
-            one was right.
+        judge: Takes the question, the served answer and a fresh one, in words, and says whether the served one was
+            right.
         monitor: Watches the audits for drift and tightens the threshold. Default: none.
         recorder: Where decisions are booked. Default: the process-wide ledger.
         clock: Returns the time in seconds since 1970.
@@ -297,29 +298,47 @@ class ResponseCache:
         if source == "audit" and isinstance(score, int | float):
             self._judgements.audited(score, right=right, at=self._clock())
 
-    def audit(self, hit: Lookup, fresh: Callable[[], str]) -> None:
-        """Judge a hit that was drawn for an audit against a fresh answer, off the path; others are left alone.
+    def audit(self, hit: Lookup, served: str, fresh: Callable[[], Fresh]) -> None:
+        """Judge a hit that was drawn for an audit against a fresh answer, off the path; other hits are left alone.
 
         Args:
             hit: The look-up.
-            fresh: Makes the fresh answer, in the form that ``store`` takes. It runs in a thread of the cache's own.
+            served: The answer that was served, in words.
+            fresh: Makes the fresh answer. It runs in a thread of the cache's own, under the caller's context.
         """
-        if hit.audit and hit.answer is not None and not self._closed:
-            self._auditors.submit(self._audit, hit, hit.answer, fresh)
+        if hit.audit and not self._closed:
+            self._auditors.submit(copy_context().run, self._audit, hit, served, fresh)
 
-    def _audit(self, hit: Lookup, served: str, fresh: Callable[[], str]) -> None:
+    def _audit(self, hit: Lookup, served: str, fresh: Callable[[], Fresh]) -> None:
+        began = time.perf_counter()
         try:
             assert self._judge is not None  # noqa: S101  checked where audit_share is set
-            question = _served(hit).question
-            self.feedback(hit, right=self._judge(question, served, fresh()), source="audit")
+            made = fresh()
+            right = self._judge(_served(hit).question, served, made.text)
+            self.feedback(hit, right=right, source="audit")
         except Exception as error:  # noqa: BLE001  an audit that fails says nothing
             self._tell(f"an audit failed: {error!r}")
+            return
+        self._recorder.record(
+            Event(
+                kind="judge",
+                part="cache",
+                decision="right" if right else "wrong",
+                reason="audit: a served answer was compared with a fresh one",
+                scope=hit.ticket.scope if hit.ticket else Scope(),
+                usage=made.usage,
+                cost_nano_usd=made.cost_nano_usd,
+                seconds=time.perf_counter() - began,
+                run_id=hit.ticket.run_id if hit.ticket else None,
+                details={"entry_id": hit.entry_id, "score": hit.score},
+            )
+        )
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""
         if not self._closed:
             self._closed = True
-            self._auditors.shutdown(wait=True, cancel_futures=True)
+            self._auditors.shutdown(wait=True, cancel_futures=False)
             self._index.close()
 
     def _decide(
