@@ -40,8 +40,6 @@ FEATURES = ("cosine", "closeness", "substitution", *(f"guard_{guard}" for guard 
 RAISING = ("cosine", "closeness")
 
 _SHIPPED = "equivalence.json"
-# The pair model is asked where the score alone leaves the matter open.
-GREY_ZONE = (0.02, 0.98)
 # An answer in another language is no answer, however close the question.
 VETOES = frozenset({"language"})
 PAIR_WEIGHT = 0.1
@@ -230,7 +228,8 @@ class FittedScore:
 
     Args:
         coefficients: The fitted model. Default: the shipped one.
-        model: A pair model that ``costkit cache train`` made. It is read where the score alone leaves the matter open.
+        model: A pair model that ``costkit cache train`` made. It is read in the grey zone: where the score alone lies so
+            near the threshold that the model can change the decision.
         threshold: Least score that is served. Default: that of the coefficients.
         pair_weight: Log odds that one unit of the pair model's log odds adds.
         budget_seconds: Time that the pair model may take for one question; a candidate that it does not reach is taken
@@ -289,9 +288,10 @@ class FittedScore:
         shifts = [0.0] * len(scores)
         if self._model is None:
             return shifts
-        least, most = GREY_ZONE
+        # Further from the threshold than this, nothing that the pair model says changes the decision.
+        reach = self._pair_weight * _log_odds(1.0)
         order = sorted(range(len(scores)), key=lambda index: -scores[index])
-        open_ = [index for index in order if least <= _probability(scores[index]) <= most]
+        open_ = [index for index in order if abs(scores[index] - self.threshold) <= reach]
         began = time.perf_counter()
         try:
             pairs = self._model.score(
