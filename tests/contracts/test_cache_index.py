@@ -81,7 +81,7 @@ def test_an_upsert_replaces(index: CacheIndex) -> None:
     index.upsert(point_id, {"identity": "a", "documents": [], "n": 2}, [0, 1, 0, 0])
 
     assert index.retrieve([point_id])[point_id]["n"] == 2
-    assert index.count() == 1
+    assert (index.count(), index.count(identity="a"), index.count(identity="b")) == (1, 1, 0)
 
 
 def test_entries_of_a_document_are_deleted_and_counted(index: CacheIndex) -> None:

@@ -108,12 +108,13 @@ class EdgeIndex:
                 self._live().update(UpdateOperation.delete_points_by_filter(resting))
         return found
 
-    def count(self) -> int:
-        """Return the number of points, documents included."""
+    def count(self, *, identity: str | None = None) -> int:
+        """Return the number of points, documents included, or of the entries of one identity."""
         from qdrant_edge import CountRequest
 
+        within = None if identity is None else _where(IDENTITY_FIELD, identity)
         with _translated(self._path):
-            return self._live().count(CountRequest(exact=True))
+            return self._live().count(CountRequest(exact=True, filter=within))
 
     def close(self) -> None:
         """Flush and release the folder once its last user in this process has closed it."""

@@ -47,8 +47,8 @@ class CacheIndex(Protocol):
         """Delete every entry that rests on a document; return how many there were."""
         ...
 
-    def count(self) -> int:
-        """Return the number of points."""
+    def count(self, *, identity: str | None = None) -> int:
+        """Return the number of points, or of the entries of one identity."""
         ...
 
     def close(self) -> None:

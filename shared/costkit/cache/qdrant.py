@@ -86,10 +86,11 @@ class QdrantIndex:
                 self._client.delete(self._collection, points_selector=resting, wait=True)
         return found
 
-    def count(self) -> int:
-        """Return the number of points, documents included."""
+    def count(self, *, identity: str | None = None) -> int:
+        """Return the number of points, documents included, or of the entries of one identity."""
+        within = None if identity is None else _where(IDENTITY_FIELD, identity)
         with _translated(self._collection):
-            return self._client.count(self._collection, exact=True).count
+            return self._client.count(self._collection, count_filter=within, exact=True).count
 
     def close(self) -> None:
         """Close the client."""

@@ -440,17 +440,19 @@ class ResponseCache:
         assert hit.served is not None  # noqa: S101  every hit has it
         return replace(
             hit,
-            bound=self._bound(monitor),
+            bound=self._bound(monitor, ticket),
             # Judgements move the score's own probability, not one that they have moved already.
             served=replace(hit.served, probability=choice.verdict.probability),
             audit=bool(self._audit_share) and audits(hit.served.hit_id, share=self._audit_share),
         )
 
-    def _bound(self, monitor: DriftMonitor | None) -> float | Literal["uncertified"]:
+    def _bound(self, monitor: DriftMonitor | None, ticket: Ticket) -> float | Literal["uncertified"]:
         certificate = self.certificate
         if certificate is None or (monitor is not None and monitor.voided):
             return "uncertified"
-        uncovered = certificate.covers(self.equivalence.name, self._embedder.name, self._index.count())
+        uncovered = certificate.covers(
+            self.equivalence.name, self._embedder.name, self._index.count(identity=ticket.identity.key)
+        )
         if uncovered is not None:
             self._tell(f"hits are uncertified: {uncovered}")
             return "uncertified"
