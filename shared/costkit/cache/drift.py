@@ -4,12 +4,13 @@ The test is a bet against the claim "at most ``target`` of the hits are wrong". 
 multiplies the stake by the likelihood ratio of Bernoulli(q) against Bernoulli(target); under the claim no bet gains on
 average. A new stake of ``1 / HORIZON`` is laid at every audit, since drift may begin at any of them (a Shiryaev-Roberts
 sum), and the stakes are averaged over several q. By Ville's inequality the sum reaches ``1 / FALSE_ALARM`` within k
-horizons with probability at most ``k * FALSE_ALARM``, whatever the order of the hits. The bets are those of Waudby-Smith
-and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B, 2024); the sum is the e-detector of Shin,
-Ramdas and Rinaldo, "E-detectors: a nonparametric framework for sequential change detection" (2022).
+horizons with probability at most ``k * FALSE_ALARM``, whatever the order of the hits: a false alarm comes once in
+10,000 audits at most. The bets are those of Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
+betting" (JRSS B, 2024); the sum is the e-detector of Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework
+for sequential change detection" (2022).
 
 A stricter threshold is accepted by the same bet turned round: against "more than ``target`` are wrong at this
-threshold", from the likeliest beginning of the drift on. It needs 78 right audits in a row at a target of 5%, and 36
+threshold", from the likeliest beginning of the drift on. It needs 60 right audits in a row at a target of 5%, and 36
 more for each wrong one. The level holds for each threshold by itself; a wrong choice is watched like any other.
 """
 
@@ -26,12 +27,12 @@ from costkit.errors import ConfigurationError, StoreError
 __all__ = ["DriftMonitor", "Voided"]
 
 FALSE_ALARM = 0.01
-HORIZON = 500  # audits; 10,000 hits where 5% are audited
-CONFIDENCE = 0.95
+HORIZON = 100  # audits; 2,000 hits where 5% are audited
+CONFIDENCE = 0.9
 WINDOW = 300  # audits
 
 # Alternatives: the odds of a wrong hit, as a multiple of the odds at the target.
-WORSE = (1.5, 2.0, 3.0, 5.0)
+WORSE = (2.0, 4.0)
 BETTER = 0.25
 
 Audit = tuple[float, bool]  # the hit's score, and whether it was right
@@ -76,6 +77,8 @@ class DriftMonitor:
             raise ConfigurationError(f"target must be a share between 0 and 1, such as 0.05, got {self.target!r}")
         if not self.grid or list(self.grid) != sorted(self.grid):
             raise ConfigurationError(f"grid must hold at least one threshold, in ascending order, got {self.grid!r}")
+        if len(self.stakes) != len(WORSE):
+            raise ConfigurationError(f"stakes must hold {len(WORSE)} numbers, got {self.stakes!r}")
         if not math.isfinite(self.threshold):
             raise ConfigurationError(f"threshold must be a finite score, got {self.threshold!r}")
 

@@ -35,7 +35,8 @@ __all__ = ["Adjusted", "ReAsks", "Record", "Served", "Source", "adjust", "audits
 
 Source = Literal["explicit", "audit", "edit", "re-ask"]
 
-ENTRY_SD = 1.0  # log odds
+# How far entries stray from their cluster, and clusters from the score, in log odds.
+ENTRY_SD = 1.0
 CLUSTER_SD = 1.0
 # A user who asks again may only want to know more, so a re-ask counts as a part of a wrong observation.
 RE_ASK_WEIGHT = 0.25
