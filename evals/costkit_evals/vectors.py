@@ -28,6 +28,7 @@ class StoredEmbedder:
         self._embedder = embedder
         self._path = path
         self._known: dict[bytes, Vectors] = _read(path, embedder) if path.exists() else {}
+        self._changed = False
 
     @property
     def name(self) -> str:
@@ -41,20 +42,29 @@ class StoredEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one row of unit length per text."""
-        keys = [blake2b(text.encode(), digest_size=16).digest() for text in texts]
+        keys = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         if missing:
             self._known.update(zip(missing, self._embedder.embed(list(missing.values())), strict=True))
+            self._changed = True
         return np.stack([self._known[key] for key in keys]) if keys else np.empty((0, self.dimensions), np.float32)
 
+    def embed_anew(self, text: str) -> Vectors:
+        """Return a text's vector without remembering it, for timing."""
+        row: Vectors = self._embedder.embed([text])[0]
+        return row
+
     def save(self) -> None:
-        """Write all vectors to the file."""
+        """Write all vectors to the file, if there are new ones."""
+        if not self._changed:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         keys = np.frombuffer(b"".join(self._known), dtype="V16")
         rows = np.stack(list(self._known.values())) if self._known else np.empty((0, self.dimensions), np.float32)
         part = self._path.with_suffix(".part.npz")  # a cut run must not leave half a file behind
         np.savez(part, embedder=np.array(self.name), keys=keys, rows=rows)
         part.replace(self._path)
+        self._changed = False
 
 
 def _read(path: Path, embedder: Embedder) -> dict[bytes, Vectors]:
