@@ -4,14 +4,15 @@ The test is a bet against the claim "at most ``target`` of the hits are wrong". 
 multiplies the stake by the likelihood ratio of Bernoulli(q) against Bernoulli(target); under the claim no bet gains on
 average. A new stake of ``1 / HORIZON`` is laid at every audit, since drift may begin at any of them (a Shiryaev-Roberts
 sum), and the stakes are averaged over several q. By Ville's inequality the sum reaches ``1 / FALSE_ALARM`` within k
-horizons with probability at most ``k * FALSE_ALARM``, whatever the order of the hits: a false alarm comes once in
-10,000 audits at most. The bets are those of Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
+horizons with probability at most ``k * FALSE_ALARM``, whatever the order of the hits: at most one false alarm in
+10,000 audits on average. The bets are those of Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
 betting" (JRSS B, 2024); the sum is the e-detector of Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework
 for sequential change detection" (2022).
 
 A stricter threshold is accepted by the same bet turned round: against "more than ``target`` are wrong at this
-threshold", from the likeliest beginning of the drift on. It needs 60 right audits in a row at a target of 5%, and 36
-more for each wrong one. The level holds for each threshold by itself; a wrong choice is watched like any other.
+threshold", from the likeliest beginning of the drift on. At a target of 5% it takes 43 right audits in a row, or 76
+right ones around a wrong one. The level, ``CONFIDENCE``, is lower than a certificate's and holds for each threshold by
+itself: what is served then is uncertified, and a wrong choice is watched like any other.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ __all__ = ["DriftMonitor", "Voided"]
 
 FALSE_ALARM = 0.01
 HORIZON = 100  # audits; 2,000 hits where 5% are audited
-CONFIDENCE = 0.9
+CONFIDENCE = 0.75
 WINDOW = 300  # audits
 
-# Alternatives: the odds of a wrong hit, as a multiple of the odds at the target.
+# Alternatives: the odds of a wrong hit, as multiples of the odds at the target.
 WORSE = (2.0, 4.0)
-BETTER = 0.25
+BETTER = (0.25, 0.5)
 
 Audit = tuple[float, bool]  # the hit's score, and whether it was right
 
@@ -151,7 +152,8 @@ class DriftMonitor:
         """Serve semantic hits from the loosest threshold on that recent audits speak for, if there is one."""
         for value in (self.threshold, *(value for value in self.grid if value > self.threshold)):
             kept = [right for score, right in self.recent if score >= value]
-            if _log_ratio(kept, odds=BETTER, target=self.target) >= math.log(1 / (1 - CONFIDENCE)):
+            bets = [_stake(kept, odds=odds, target=self.target) for odds in BETTER]
+            if sum(bets) / len(bets) >= 1 / (1 - CONFIDENCE):
                 return replace(self, threshold=value, exact_only=False, stakes=(0.0,) * len(WORSE))
         return self
 
@@ -162,8 +164,8 @@ def _ratio(*, right: bool, odds: float, target: float) -> float:
     return (1 - rate) / (1 - target) if right else rate / target
 
 
-def _log_ratio(outcomes: Iterable[bool], *, odds: float, target: float) -> float:
-    return sum(math.log(_ratio(right=right, odds=odds, target=target)) for right in outcomes)
+def _stake(outcomes: Iterable[bool], *, odds: float, target: float) -> float:
+    return math.prod(_ratio(right=right, odds=odds, target=target) for right in outcomes)
 
 
 def _since_drift(recent: Sequence[Audit], target: float) -> tuple[Audit, ...]:
