@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from costkit.cache import CosineScore, FittedScore, Fresh, Lookup, ResponseCache
+from costkit.cache.certificate import Certificate, Data, Tally
 from costkit.cache.drift import DriftMonitor
 from costkit.errors import ConfigurationError
 from costkit.scope import Scope
@@ -209,3 +210,69 @@ def test_options_that_cannot_work_are_named(make: Make, options: dict[str, objec
 
 def test_a_look_up_has_one_mark_for_every_kind() -> None:
     assert Lookup(kind="miss", reason="new").mark["decision"] == "miss"
+
+
+def certificate(**changes: object) -> Certificate:
+    tally = Tally(questions=1000, hits=400, wrong=2, clusters=200, wrong_clusters=1)
+    fields: dict[str, object] = {
+        "score": FittedScore().name,
+        "threshold": 0.8,
+        "target": 0.05,
+        "confidence": 0.95,
+        "bound": 0.024,
+        "certified": tally,
+        "test": tally,
+        "entries": 10,
+        "embedder": HashEmbedder().name,
+        "neighbours": 5,
+        "data": Data(file="log.jsonl", sha256="0" * 64, rows=3000),
+        "made": "2026-11-21",
+        "costkit": "0.1.0",
+        "seed": 7,
+    }
+    return Certificate(**fields | changes)  # type: ignore[arg-type]
+
+
+def test_a_hit_that_a_certificate_covers_carries_its_bound(make: Make) -> None:
+    cache = filled(make(certificate=certificate()))
+
+    hit = cache.lookup(NEAR, scope=ANN)
+
+    assert cache.threshold == 0.8
+    assert (hit.kind, hit.bound, hit.mark["bound"]) == ("semantic", 0.024, 0.024)
+    cache.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"score": "other-fit"}, "other-fit"), ({"embedder": "other"}, "other"), ({"entries": 0}, "at most 0 entries")],
+)
+def test_a_hit_outside_its_certificate_is_uncertified_and_the_log_says_why(
+    make: Make, caplog: pytest.LogCaptureFixture, changes: dict[str, object], why: str
+) -> None:
+    cache = filled(make(certificate=certificate(**changes)))
+
+    assert cache.lookup(NEAR, scope=ANN).bound == "uncertified"
+    assert why in caplog.text
+    cache.close()
+
+
+def test_drift_voids_the_certificate(make: Make) -> None:
+    monitor = DriftMonitor(target=0.05, grid=(0.8, 1.0), threshold=0.8)
+    cache = filled(make(certificate=certificate(), monitor=monitor))
+    hit = cache.lookup(NEAR, scope=ANN)
+    assert hit.bound == 0.024
+    for number in range(300):
+        # A burst of wrong ones, then enough right ones for semantic hits to come back: without the certificate.
+        mark = hit.mark | {"question": f"question {number}", "entry_id": f"e{number}", "cluster_id": f"e{number}"}
+        cache.feedback(mark | {"score": 2.0}, right=number > 20, source="audit")
+
+    later = cache.lookup(NEAR, scope=ANN)
+
+    assert later.bound == "uncertified"
+    cache.close()
+
+
+def test_a_certificate_has_its_own_threshold(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match="certificate"):
+        make(certificate=certificate(), threshold=0.9)

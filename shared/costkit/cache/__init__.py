@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from costkit.cache.certificate import Certificate as Certificate
     from costkit.cache.drift import DriftMonitor as DriftMonitor
     from costkit.cache.edge import EdgeIndex as EdgeIndex
     from costkit.cache.equivalence import Candidate as Candidate
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CacheIndex",
     "Candidate",
+    "Certificate",
     "Coefficients",
     "CosineScore",
     "DriftMonitor",
@@ -53,6 +55,7 @@ __all__ = [
 _HOMES = {
     "CacheIndex": "costkit.cache.index",
     "Candidate": "costkit.cache.equivalence",
+    "Certificate": "costkit.cache.certificate",
     "Coefficients": "costkit.cache.equivalence",
     "CosineScore": "costkit.cache.equivalence",
     "DriftMonitor": "costkit.cache.drift",
