@@ -23,6 +23,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 
+from costkit.cache.certificate import Abstention, certify
 from costkit.cache.edge import EdgeIndex
 from costkit.cache.equivalence import Candidate, Coefficients, Equivalence
 from costkit.cache.guards import read
@@ -145,29 +146,36 @@ class Bench:
         return rows
 
     def _stream_rows(self, choice: Choice, stream: _Stream, clock: _Clock) -> list[Row]:
-        score = score_of(choice.name, coefficients=self.coefficients, model=self.model)
         if choice.name == "vcache":
             outcomes, times = self._vcache(choice, stream, clock)
-            find: Callable[[float], list[Outcome]] = lambda _: outcomes  # noqa: E731
-        elif score is None:
-            return []
+            rows = [
+                _stream_row(choice, target, outcomes[0] if target is None else _read_off(outcomes, target), stream)
+                for target in self._targets(choice)
+            ]
         else:
+            score, timed = self._score(choice, self.model), self._score(choice, self.timed_model)
+            if score is None or timed is None:
+                return []
             replay = Replay(stream.texts, stream.groups, stream.vectors, score)
             outcomes = self._replays(choice, replay)
-            timed = score_of(choice.name, coefficients=self.coefficients, model=self.timed_model)
-            assert timed is not None  # noqa: S101  the same policy with another model
+            rows = []
+            for target in self._targets(choice):
+                point = outcomes[0] if target is None else _read_off(_refined(replay, outcomes, target), target)
+                rows.append(_stream_row(choice, target, point, stream) | {"score": score.name})
+                if choice.name == "costkit" and target is not None:
+                    rows.append(self._certified(choice, target, stream, score, replay))
+            self._save()
             times = clock.of_score(timed)
-            find = lambda target: _refined(replay, outcomes, target)  # noqa: E731
-        self._save()
-        rows = []
-        for target in (None,) if choice.value is not None else self.targets:
-            point = outcomes[0] if target is None else _read_off(find(target), target)
-            rows.append(_stream_row(str(choice), "read_off", target, point, stream, score) | times)
-            if choice.name == "costkit" and target is not None and score is not None:
-                rows += [row | times for row in self._certified(choice, stream, score, target)]
         if self.curve:
             rows[0]["curve"] = [_curve_point(outcome) for outcome in outcomes]
-        return rows
+        return [row | times for row in rows]
+
+    def _targets(self, choice: Choice) -> tuple[float | None, ...]:
+        """Return the targets to read the curve off at; a named operating point has none."""
+        return self.targets if choice.value is None else (None,)
+
+    def _score(self, choice: Choice, model: PairModel | None) -> Equivalence | None:
+        return score_of(choice.name, coefficients=self.coefficients, model=model)
 
     def _replays(self, choice: Choice, replay: Replay) -> list[Outcome]:
         """Replay at the named threshold, or from strict to loose."""
@@ -198,20 +206,15 @@ class Bench:
 
         return outcomes, clock.of(decide, neighbours=1)
 
-    def _certified(self, choice: Choice, stream: _Stream, score: Equivalence, target: float) -> list[Row]:
+    def _certified(self, choice: Choice, target: float, stream: _Stream, score: Equivalence, replay: Replay) -> Row:
         """Return the row of the threshold that calibration chooses; where it abstains, nothing is served."""
-        try:
-            from costkit.cache.certificate import Abstention, certify
-        except ImportError:
-            note = "no certified row: this costkit has no costkit.cache.certificate"
-            self.notes += [note] if note not in self.notes else []
-            return []
-        made = certify(stream.texts, stream.groups, stream.vectors, score, target=target, seed=self.seed)
+        made = certify(stream.texts, stream.groups, stream.vectors, score, target=target, seed=self.seed, at=replay.at)
+        point = {"operating_point": "certified", "score": score.name}
         if isinstance(made, Abstention):
             self.notes.append(f"{choice} at {target:g}: calibration abstains, so nothing is served: {made.reason}")
-            return [_stream_row(str(choice), "certified", target, None, stream, score)]
-        outcome = Replay(stream.texts, stream.groups, stream.vectors, score).at(made.threshold)
-        return [_stream_row(str(choice), "certified", target, outcome, stream, score)]
+            return _stream_row(choice, target, None, stream) | point
+        row = _stream_row(choice, target, replay.at(made.threshold), stream)
+        return row | point | {"certified_bound": made.bound}
 
     def _pairs(self, given: Sequence[Pair]) -> list[Row]:
         """Score labelled pairs under every policy that scores pairs; return one row each."""
@@ -222,7 +225,7 @@ class Bench:
         clusters = _linked(given)
         rows = []
         for choice in self.choices:
-            score = score_of(choice.name, coefficients=self.coefficients, model=self.model)
+            score = self._score(choice, self.model)
             if score is None:
                 continue
             scores = []
@@ -406,24 +409,16 @@ def _curve_point(outcome: Outcome) -> Row:
     }
 
 
-def _stream_row(
-    policy: str,
-    operating_point: str,
-    target: float | None,
-    outcome: Outcome | None,
-    stream: _Stream,
-    score: Equivalence | None,
-) -> Row:
-    """Return the figures of one outcome; None stands for one that serves nothing."""
+def _stream_row(choice: Choice, target: float | None, outcome: Outcome | None, stream: _Stream) -> Row:
+    """Return the figures of one outcome, read off the curve; None stands for one that serves nothing."""
     hit, wrong = np.zeros(len(stream.texts)), np.zeros(len(stream.texts))
     for one in outcome.hits if outcome else ():
         hit[one.asked], wrong[one.asked] = 1.0, float(one.wrong)
     return {
-        "policy": policy,
-        "operating_point": operating_point,
+        "policy": str(choice),
+        "operating_point": "read_off",
         "target_wrong_per_hit": target,
         "threshold": None if outcome is None else outcome.threshold,
-        "score": None if score is None else score.name,
         "n": len(stream.texts),
         "hits": int(hit.sum()),
         "wrong": int(wrong.sum()),

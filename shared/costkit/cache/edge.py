@@ -22,6 +22,8 @@ __all__ = ["EdgeIndex"]
 
 # What the engine says when another process holds the folder's write-ahead log.
 _LOCKED = "WouldBlock"
+# A size of segments that none reaches, in KB.
+_NEVER_KB = 10**9
 
 _open: dict[Path, EdgeIndex] = {}
 _open_lock = threading.Lock()
@@ -139,12 +141,16 @@ class EdgeIndex:
 
 
 def _config(dimensions: int) -> EdgeConfig:
-    from qdrant_edge import Distance, EdgeConfig, EdgeVectorParams, HnswIndexConfig
+    from qdrant_edge import Distance, EdgeConfig, EdgeOptimizersConfig, EdgeVectorParams, HnswIndexConfig
 
-    # No global graph (m=0): entries are only ever searched within one identity. payload_m builds a graph for an
-    # identity that outgrows a full scan.
-    graph = HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000, payload_m=16)
-    return EdgeConfig(vectors=EdgeVectorParams(size=dimensions, distance=Distance.Cosine), hnsw_config=graph)
+    # No graphs: entries are only ever searched within one identity, by a full scan of it. Building one for an identity
+    # of 50,000 entries stops the process for over a minute at opening; `costkit bench cache --speed` has the scans.
+    optimizers = EdgeOptimizersConfig(indexing_threshold=_NEVER_KB)
+    return EdgeConfig(
+        vectors=EdgeVectorParams(size=dimensions, distance=Distance.Cosine),
+        hnsw_config=HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000),
+        optimizers=optimizers,
+    )
 
 
 def _open_shard(folder: Path, dimensions: int) -> EdgeShard:
