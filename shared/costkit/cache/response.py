@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from costkit.cache.certificate import Certificate
     from costkit.cache.drift import DriftMonitor
 
-__all__ = ["Judge", "ResponseCache"]
+__all__ = ["Judge", "ResponseCache", "default_folder"]
 
 Judge = Callable[[str, str, str], bool]
 
@@ -619,16 +619,24 @@ def _served(hit: Lookup | Mapping[str, object]) -> Served:
     )
 
 
+def default_folder(embedder: Embedder) -> Path:
+    """Return where the embedded store of an embedder's vectors lies by default."""
+    return home() / "cache" / _slug(embedder)
+
+
 def _open_index(embedder: Embedder, *, url: str | None, path: Path | str | None) -> CacheIndex:
-    slug = re.sub(r"[^a-z0-9]+", "-", embedder.name.lower()).strip("-")
     if url is not None:
         from costkit.cache.qdrant import QdrantIndex
 
-        return QdrantIndex.connect(url, collection=f"costkit-{slug}", dimensions=embedder.dimensions)
+        return QdrantIndex.connect(url, collection=f"costkit-{_slug(embedder)}", dimensions=embedder.dimensions)
     from costkit.cache.edge import EdgeIndex
 
-    folder = Path(path) if path is not None else home() / "cache" / slug
+    folder = Path(path) if path is not None else default_folder(embedder)
     return EdgeIndex.open(folder, dimensions=embedder.dimensions)
+
+
+def _slug(embedder: Embedder) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", embedder.name.lower()).strip("-")
 
 
 def _number(value: object) -> float:
