@@ -4,9 +4,9 @@ The traffic is replayed once per threshold, whole, because lookalikes of the oth
 meets: replayed by thirds, a stream of hard neighbours looked three times better than the same stream in one cache. Each
 hit then belongs to the part of the group that asked. Groups are dealt to the parts at random:
 
-- **fit** decides where the sequence starts, and may serve to fit a score: no bound rests on it;
-- **certify** bears the bound;
-- **test** chose nothing; its rate is reported beside the bound.
+- **fit** (a tenth) decides where the sequence starts: no bound rests on it;
+- **certify** (45%) bears the bound;
+- **test** (45%) chose nothing; its rate is reported beside the bound.
 
 **One group is one trial.** Hits of one group stand or fall together (one odd wording, one wrong label), so all hits that
 the questions of a group got are one trial, and it fails if one of them was wrong. The group is that of the question
@@ -65,7 +65,7 @@ COSINE_GRID = tuple(round(0.995 - step / 200, 3) for step in range(60))
 
 _COMMAND = "costkit cache calibrate --stream FILE"
 
-FIT, CERTIFY = 0.2, 0.4  # shares of the groups; the rest is the test part
+FIT, CERTIFY = 0.1, 0.45  # shares of the groups; the rest is the test part
 # The least number of trials allows none that fails; twice that number survives a wrong label or two.
 START = 2.0
 

@@ -1,18 +1,22 @@
-"""Reads labelled questions: streams {text, group} and pairs {a, b, same}, as JSON lines, packed by gzip or not."""
+"""Reads labelled questions: streams {text, group} and pairs {a, b, same}, as JSON lines, packed by gzip or not.
+
+A judged log is a stream without groups and the pairs of it that people judged; ``groups`` joins the two.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from costkit.errors import DataError
+from costkit.text import normalise_question
 
-__all__ = ["Pair", "Question", "pairs", "questions"]
+__all__ = ["Pair", "Question", "groups", "linked", "log", "pairs", "questions"]
 
 Row = TypeVar("Row")
 
@@ -56,8 +60,50 @@ def questions(path: Path) -> list[Question]:
     return _some(found, path)
 
 
+def log(path: Path) -> list[str]:
+    """Read the questions of a log or a stream, in its order.
+
+    Raises:
+        DataError: The file is absent or empty, or a line is broken or lacks ``text``.
+    """
+    return _some([_text(row, "text", where) for where, row in _rows(path)], path)
+
+
+def groups(texts: Sequence[str], judged: Sequence[Pair]) -> list[str]:
+    """Return the group of each question of a log as far as judged pairs tell it.
+
+    Questions that pairs judged the same join, directly or through others, share a group. All others have one each, so
+    a hit on a pair that nobody judged counts as wrong: a bound on a log judged in part is too high, never too low.
+
+    Raises:
+        DataError: A pair was judged different, and other pairs join its questions.
+    """
+    keys = [(normalise_question(pair.a), normalise_question(pair.b)) for pair in judged]
+    group = linked(key for key, pair in zip(keys, judged, strict=True) if pair.same)
+    for (a, b), pair in zip(keys, judged, strict=True):
+        if not pair.same and group(a) == group(b):
+            raise DataError(
+                f"{pair.a!r} and {pair.b!r} were judged different, but pairs judged the same join them: judge these anew"
+            )
+    return [group(normalise_question(text)) for text in texts]
+
+
+def linked(links: Iterable[tuple[str, str]]) -> Callable[[str], str]:
+    """Return a function that names the group of a key, where links join groups (union-find)."""
+    parent: dict[str, str] = {}
+
+    def group(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    for a, b in links:
+        parent[group(a)] = group(b)
+    return group
+
+
 def pairs(paths: Sequence[Path]) -> list[Pair]:
-    """Read labelled pairs of one or several files.
+    """Read labelled pairs of one or several files; those whose ``same`` is null nobody judged yet: they are left out.
 
     Raises:
         DataError: A file is absent or empty, or a line is broken or lacks ``a``, ``b`` or ``same``.
@@ -68,8 +114,10 @@ def pairs(paths: Sequence[Path]) -> list[Pair]:
 def _pairs(path: Path) -> Iterator[Pair]:
     for where, row in _rows(path):
         same = _field(row, "same", where)
+        if same is None:
+            continue
         if not isinstance(same, bool):
-            raise DataError(f"{where}: same must be true or false, got {same!r}")
+            raise DataError(f"{where}: same must be true or false, got {same!r}; null where nobody judged yet")
         yield Pair(a=_text(row, "a", where), b=_text(row, "b", where), same=same)
 
 
@@ -108,5 +156,5 @@ def _text(row: Mapping[str, object], name: str, where: str) -> str:
 
 def _some(found: list[Row], path: Path) -> list[Row]:
     if not found:
-        raise DataError(f"{str(path)!r} holds no rows")
+        raise DataError(f"{str(path)!r} holds no labelled rows")
     return found

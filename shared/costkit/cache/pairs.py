@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from costkit.cache.labelled import Pair, pairs
+from costkit.cache.labelled import Pair, linked, pairs
 from costkit.errors import ConfigurationError, DataError
 from costkit.text import normalise_question
 
@@ -74,17 +74,9 @@ def split_pairs(found: Sequence[Pair], *, seed: int) -> tuple[list[Pair], list[P
 
 def _linked(found: Sequence[Pair]) -> list[list[Pair]]:
     """Group the pairs by union-find over their questions; the groups in the order of their first pair."""
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = key = parent[parent[key]]
-        return key
-
     keys = [(normalise_question(pair.a), normalise_question(pair.b)) for pair in found]
-    for a, b in keys:
-        parent[root(a)] = root(b)
+    group = linked(keys)
     groups: defaultdict[str, list[Pair]] = defaultdict(list)
     for pair, (a, _) in zip(found, keys, strict=True):
-        groups[root(a)].append(pair)
+        groups[group(a)].append(pair)
     return list(groups.values())

@@ -117,10 +117,18 @@ class Replay:
         ]
         return Outcome(threshold=threshold, questions=len(asked), hits=tuple(hits), stored=len(asked) - len(hits))
 
-    def scores(self, *, ask: Sequence[int] | None = None) -> list[float]:
-        """Return the best score of each question where nothing is ever served, surest first: a grid's raw material."""
+    def best(self, *, ask: Sequence[int] | None = None) -> list[Hit]:
+        """Return the best candidate of each question where nothing is ever served, surest first."""
         asked = range(len(self._texts)) if ask is None else ask
-        return sorted((score for _, _, score in self._walk(asked, math.inf)), reverse=True)
+        found = [
+            Hit(asked=index, served=best, score=score, wrong=self._groups[best] != self._groups[index])
+            for index, best, score in self._walk(asked, math.inf)
+        ]
+        return sorted(found, key=lambda hit: -hit.score)
+
+    def scores(self, *, ask: Sequence[int] | None = None) -> list[float]:
+        """Return the scores of ``best``: a grid's raw material."""
+        return [hit.score for hit in self.best(ask=ask)]
 
     def _walk(self, asked: Sequence[int], threshold: float) -> Iterator[tuple[int, int, float]]:
         """Yield each question that has a candidate, the best one and its score; store what is not served."""

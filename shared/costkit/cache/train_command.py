@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from costkit.cache._progress import progress
 
+if TYPE_CHECKING:
     from costkit.cache.train import TrainedModel
 
 __all__ = ["train_command"]
@@ -50,12 +48,17 @@ def train_command(
     *, files: tuple[Path, ...], out: Path, seed: int, epochs: int, limit: int | None, as_json: bool
 ) -> None:
     """Run the command; the help text is ``_HELP``."""
-    from rich.console import Console
-
     from costkit.cache.train import train
 
-    with _progress(Console(stderr=True)) as on_step:
-        done = train(files, out, seed=seed, epochs=epochs, limit=limit, on_step=on_step)
+    with progress() as step:
+        done = train(
+            files,
+            out,
+            seed=seed,
+            epochs=epochs,
+            limit=limit,
+            on_step=lambda at, of, loss: step(f"loss {loss:.3f}", at, of),
+        )
     click.echo(json.dumps({**asdict(done), "folder": str(done.folder)}) if as_json else _summary(done))
 
 
@@ -66,37 +69,3 @@ def _summary(done: TrainedModel) -> str:
         f"{held.pairs:,} held-out pairs: AUC {held.auc:.3f} (cosine {held.cosine_auc:.3f}), "
         f"accuracy {held.accuracy:.3f}, Brier {held.brier:.3f}."
     )
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[int, int, float], None]]:
-    """A bar on a terminal, elsewhere a line at every tenth."""
-    if not console.is_terminal:
-        yield _print_tenths
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("training", total=None)
-        yield lambda done, total, loss: bar.update(
-            task, completed=done, total=total, description=f"training, loss {loss:.3f}"
-        )
-
-
-def _print_tenths(done: int, total: int, loss: float) -> None:
-    if done * 10 // total != (done - 1) * 10 // total:
-        click.echo(f"[{done}/{total}] loss {loss:.3f}", err=True)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from costkit.errors import StoreError
-
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from costkit.ledger.store import Ledger
 
 __all__ = ["ledger"]
 
@@ -41,8 +36,9 @@ def report_command(by: str, since: datetime | None, until: datetime | None, url:
     Example: costkit ledger report --by tenant,feature,tier --since 2026-11-01
     """
     from costkit.ledger.reports import report
+    from costkit.ledger.store import open_ledger
 
-    opened = _open(url)
+    opened = open_ledger(url)
     try:
         found = report(opened, by=[word.strip() for word in by.split(",") if word.strip()], since=since, until=until)
     finally:
@@ -51,18 +47,6 @@ def report_command(by: str, since: datetime | None, until: datetime | None, url:
         click.echo(json.dumps(found.to_json(), indent=2))
         return
     _print(found.table())
-
-
-def _open(url: str | None) -> Ledger:
-    """Open a ledger to read it; a file that is not there is a wrong path, not an empty ledger."""
-    from costkit.home import home
-    from costkit.ledger.store import Ledger
-
-    asked = url or f"sqlite:///{home() / 'ledger.db'}"
-    file = asked.removeprefix("sqlite:///") if asked.startswith("sqlite:///") else None
-    if file is not None and not Path(file).exists():
-        raise StoreError(f"there is no ledger {file!r}: nothing was recorded there; give --db or set COSTKIT_HOME")
-    return Ledger(asked)
 
 
 def _print(table: Table) -> None:

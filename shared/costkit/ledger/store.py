@@ -42,7 +42,7 @@ from costkit.home import home
 from costkit.ledger.usage import Event, Recorder, Usage
 from costkit.scope import Scope
 
-__all__ = ["EVENTS", "Ledger", "default_ledger"]
+__all__ = ["EVENTS", "Ledger", "default_ledger", "open_ledger"]
 
 SCHEMA = 1
 BUSY_TIMEOUT_MS = 10_000
@@ -180,6 +180,22 @@ def default_ledger() -> Ledger:
         if path not in _defaults:
             _defaults[path] = Ledger.at(path)
         return _defaults[path]
+
+
+def open_ledger(url: str | None = None) -> Ledger:
+    """Open a ledger to read it; a file that is not there is a wrong path, not an empty ledger.
+
+    Args:
+        url: See ``Ledger``. Default: ``ledger.db`` in ``costkit.home.home()``.
+
+    Raises:
+        StoreError: There is no such file, or it cannot be opened.
+    """
+    asked = url or f"sqlite:///{home() / 'ledger.db'}"
+    file = asked.removeprefix("sqlite:///") if asked.startswith("sqlite:///") else None
+    if file is not None and not Path(file).exists():
+        raise StoreError(f"there is no ledger {file!r}: nothing was recorded there; give --db or set COSTKIT_HOME")
+    return Ledger(asked)
 
 
 class _NoLedger:

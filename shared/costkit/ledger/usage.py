@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol
@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from costkit.errors import ConfigurationError
 from costkit.scope import Scope
 
-__all__ = ["Event", "Kind", "Recorder", "Status", "Usage", "default_recorder"]
+__all__ = ["Event", "Kind", "Recorder", "Status", "Usage", "default_recorder", "recorded"]
 
 Kind = Literal["model", "embedding", "rerank", "index", "tool", "cache", "judge"]
 Status = Literal["ok", "failed", "unused"]
@@ -155,3 +155,21 @@ def default_recorder() -> Recorder:
     from costkit.ledger.store import default_ledger_or_nothing  # SQLAlchemy loads only when a ledger is used
 
     return default_ledger_or_nothing()
+
+
+def recorded(url: str | None = None) -> Iterator[Event]:
+    """Yield the events of a ledger in the order of their time.
+
+    Args:
+        url: SQLAlchemy URL of the ledger. Default: the process-wide one.
+
+    Raises:
+        StoreError: There is no such ledger, or it cannot be read.
+    """
+    from costkit.ledger.store import open_ledger
+
+    ledger = open_ledger(url)
+    try:
+        yield from ledger.events()
+    finally:
+        ledger.close()
