@@ -79,8 +79,9 @@ class Drift:
         hits: Hits after the change of the traffic.
         wrong_rate: Share of wrong ones among them.
         first_wrong_rate: Share of wrong ones among the first ``WINDOW_HITS`` of them.
-        audits_to_target: Audits after the change until the next ``WINDOW_HITS`` hits are at or under the target; None
-            if that never comes.
+        audits_to_target: Audits after the change until semantic hits are served at or under the target: 0 if the first
+            ``WINDOW_HITS`` hits are, else those until the first switch to a threshold that is followed by such hits,
+            None without one.
     """
 
     target: float
@@ -156,15 +157,16 @@ class DriftSimulation:
         )
         hits = [hit for request in range(len(self.texts)) if (hit := cache.ask(request)) is not None]
         after = [hit for hit in hits if hit.request >= self.change]
+        switches = tuple(_switch(state, hits, after) for state in cache.states[1:])
         return Drift(
             target=target,
             threshold=threshold,
             rows=tuple(_rows(hits, self.change)),
-            switches=tuple(_switch(state, hits, after) for state in cache.states[1:]),
+            switches=switches,
             hits=len(after),
             wrong_rate=_wrong_rate(after),
             first_wrong_rate=_wrong_rate(after[:WINDOW_HITS]),
-            audits_to_target=_audits_to_target(after, target),
+            audits_to_target=_audits_to_target(after, switches, target),
         )
 
 
@@ -292,11 +294,16 @@ def _switch(state: _State, hits: Sequence[_Hit], after: Sequence[_Hit]) -> Switc
     )
 
 
-def _audits_to_target(after: Sequence[_Hit], target: float) -> int | None:
-    for first in range(len(after) - WINDOW_HITS + 1):
-        following = after[first : first + WINDOW_HITS]
-        if sum(not hit.right for hit in following) <= target * WINDOW_HITS:
-            return following[0].audits - after[0].audits
+def _audits_to_target(after: Sequence[_Hit], switches: Sequence[Switch], target: float) -> int | None:
+    begun = [(0, after[:WINDOW_HITS])]
+    begun += [
+        (one.audits, after[one.hits :][:WINDOW_HITS])
+        for one in switches
+        if one.audits > 0 and one.threshold is not None
+    ]
+    for audited, hits in begun:
+        if len(hits) == WINDOW_HITS and sum(not hit.right for hit in hits) <= target * WINDOW_HITS:
+            return audited
     return None
 
 

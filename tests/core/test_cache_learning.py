@@ -92,9 +92,9 @@ def test_a_record_of_another_program_is_refused(payload: dict[str, object]) -> N
 
 
 def test_the_shift_solves_the_stated_equation() -> None:
-    """One wrong hit at p = .5 and a prior of sd 1: d + sigmoid(d) = 0."""
-    shift = adjust(0.5, QUESTION, entry=records([(0.5, False, "audit")])[0], cluster=Record()).shift
-    assert shift + 1 / (1 + math.exp(-shift)) == pytest.approx(0)
+    """One wrong hit at log odds of 3 and a prior of sd 1: d + sigmoid(3 + d) = 0."""
+    shift = adjust(0.5, QUESTION, entry=records([(0.9526, False, "audit")])[0], cluster=Record()).shift
+    assert shift + 1 / (1 + math.exp(-3 - shift)) == pytest.approx(0)
 
 
 def test_what_neighbours_teach_gives_way_to_what_the_entry_itself_shows() -> None:
@@ -104,10 +104,23 @@ def test_what_neighbours_teach_gives_way_to_what_the_entry_itself_shows() -> Non
     assert warned < probability_of(*records([(0.7, True, "audit")] * 4, cluster=cluster)) < 0.9
 
 
-def test_what_is_expected_says_little_and_a_surprise_says_much() -> None:
-    raised = probability_of(*records([(0.95, True, "audit")])) - 0.9
-    lowered = 0.9 - probability_of(*records([(0.95, False, "audit")]))
+@given(OBSERVATIONS, OBSERVATIONS)
+def test_learning_lets_nothing_past_a_threshold_that_the_score_does_not_reach(
+    own: list[tuple[float, bool, Source]], near: list[tuple[float, bool, Source]]
+) -> None:
+    entry, cluster = records(own, cluster=records(near)[1])
+    assert adjust(0.9, QUESTION, entry=entry, cluster=cluster).shift <= 0
+
+
+def test_a_right_hit_says_little_and_a_wrong_one_much_even_where_the_score_was_unsure() -> None:
+    raised = probability_of(*records([(0.5, True, "audit")])) - 0.9
+    lowered = 0.9 - probability_of(*records([(0.5, False, "audit")]))
     assert 0 < raised < lowered / 10
+
+
+def test_a_wrong_hit_says_more_where_the_score_was_surer() -> None:
+    surest, sure = ([(probability, False, "audit")] for probability in (0.999, 0.96))
+    assert probability_of(*records(surest)) < probability_of(*records(sure)) < 0.9
 
 
 def test_a_re_ask_counts_less_than_an_explicit_wrong_and_refuses_nothing() -> None:

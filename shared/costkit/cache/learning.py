@@ -13,8 +13,12 @@ a logistic model with nested random intercepts. Each shift is its posterior mode
 over the observations i with probability p_i at the time and weight w_i (Breslow and Clayton, "Approximate inference in
 generalized linear mixed models", JASA 1993, fit the same mode). The cluster's shift is taken from its other entries, so
 that nothing counts twice. The left side rises in d and in every further observation: a wrong observation can only lower
-the probability, and a right one can only raise it. A hit that is right where the score was sure of it says little, one
-that is wrong there says much; without observations p stays as it is.
+the probability, and a right one can only raise it. Without observations p stays as it is.
+
+A score that is right more often than it says would make every right hit a surprise, so p_i is taken for at least
+``SERVED_PROBABILITY``: what is served at all was held for right. And a shift above 0 moves the probability that is
+reported, but not what is served: thresholds and certificates are measured without learning, so learning may only take
+hits away from them.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ Source = Literal["explicit", "audit", "edit", "re-ask"]
 # How far entries stray from their cluster, and clusters from the score, in log odds.
 ENTRY_SD = 1.0
 CLUSTER_SD = 1.0
+SERVED_PROBABILITY = 0.95
 # A user who asks again may only want to know more, so a re-ask counts as a part of a wrong observation.
 RE_ASK_WEIGHT = 0.25
 CLUSTER_COSINE = 0.75
@@ -137,7 +142,8 @@ class Adjusted:
 
     Attributes:
         probability: That the stored answer serves; 0 if the entry refuses the question.
-        shift: What was added to the log odds; minus infinity if the entry refuses the question.
+        shift: What to add to the score's log odds before it meets the threshold, never above 0; minus infinity if the
+            entry refuses the question.
         reason: Why, in one clause for people; empty without observations.
     """
 
@@ -163,7 +169,7 @@ def adjust(probability: float, question: str, *, entry: Record, cluster: Record)
     shift = _shift(entry, prior=_shift(others, prior=0.0, sd=CLUSTER_SD), sd=ENTRY_SD)
     moved = _sigmoid(_log_odds(probability) + shift)
     told = [_told(record, whose) for record, whose in ((entry, "of this entry"), (others, "near it")) if record.seen]
-    return Adjusted(probability=moved, shift=shift, reason="; ".join(told))
+    return Adjusted(probability=moved, shift=min(shift, 0.0), reason="; ".join(told))
 
 
 def judge(entry: Record, cluster: Record, hit: Served, *, right: bool, source: Source) -> tuple[Record, Record]:
@@ -275,7 +281,7 @@ class ReAsks:
 
 def _judged(record: Record, probability: float, *, right: bool, source: Source) -> Record:
     again = source == "re-ask"
-    place = round(2 * _log_odds(min(max(probability, 0.001), 0.999)))
+    place = round(2 * _log_odds(min(max(probability, SERVED_PROBABILITY), 0.999)))
     weight = RE_ASK_WEIGHT if again else 1.0
     return replace(
         record,
