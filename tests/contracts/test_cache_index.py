@@ -84,6 +84,14 @@ def test_an_upsert_replaces(index: CacheIndex) -> None:
     assert (index.count(), index.count(identity="a"), index.count(identity="b")) == (1, 1, 0)
 
 
+def test_points_are_counted_by_kind(index: CacheIndex) -> None:
+    for kind, identity in (("entry", "a"), ("entry", "b"), ("document", "a")):
+        index.upsert(str(uuid.uuid4()), {"kind": kind, "identity": identity})
+
+    assert (index.count(), index.count(kind="entry"), index.count(kind="document")) == (3, 2, 1)
+    assert index.count(identity="a", kind="entry") == 1
+
+
 def test_entries_of_a_document_are_deleted_and_counted(index: CacheIndex) -> None:
     put(index, [1, 0, 0, 0], documents=("d", "e"))
     put(index, [1, 0, 0, 0], documents=("d",))

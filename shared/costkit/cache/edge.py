@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from costkit.cache.index import DOCUMENTS_FIELD, IDENTITY_FIELD, Found, Payload
+from costkit.cache.index import DOCUMENTS_FIELD, IDENTITY_FIELD, KIND_FIELD, Found, Payload
 from costkit.errors import StoreError, StoreLockedError
 
 if TYPE_CHECKING:
@@ -110,11 +110,12 @@ class EdgeIndex:
                 self._live().update(UpdateOperation.delete_points_by_filter(resting))
         return found
 
-    def count(self, *, identity: str | None = None) -> int:
-        """Return the number of points, documents included, or of the entries of one identity."""
+    def count(self, *, identity: str | None = None, kind: str | None = None) -> int:
+        """Return the number of points, of the entries of one identity, or of the points of one kind."""
         from qdrant_edge import CountRequest
 
-        within = None if identity is None else _where(IDENTITY_FIELD, identity)
+        wanted = {IDENTITY_FIELD: identity, KIND_FIELD: kind}
+        within = _all_of({field: value for field, value in wanted.items() if value is not None})
         with _translated(self._path):
             return self._live().count(CountRequest(exact=True, filter=within))
 
@@ -169,9 +170,13 @@ def _open_shard(folder: Path, dimensions: int) -> EdgeShard:
 
 
 def _where(field: str, value: str) -> Filter:
+    return _all_of({field: value})
+
+
+def _all_of(wanted: Mapping[str, str]) -> Filter:
     from qdrant_edge import FieldCondition, Filter, MatchValue
 
-    return Filter(must=[FieldCondition(field, match=MatchValue(value))])
+    return Filter(must=[FieldCondition(field, match=MatchValue(value)) for field, value in wanted.items()])
 
 
 @contextmanager

@@ -13,6 +13,8 @@ Payload = Mapping[str, object]
 # Payload fields that are indexed for filtering.
 IDENTITY_FIELD = "identity"
 DOCUMENTS_FIELD = "documents"
+# Says what a point is: "entry", "document", ...
+KIND_FIELD = "kind"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,8 @@ class CacheIndex(Protocol):
         """Delete every entry that rests on a document; return how many there were."""
         ...
 
-    def count(self, *, identity: str | None = None) -> int:
-        """Return the number of points, or of the entries of one identity."""
+    def count(self, *, identity: str | None = None, kind: str | None = None) -> int:
+        """Return the number of points, of the entries of one identity, or of the points of one kind."""
         ...
 
     def close(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from costkit.cache.index import DOCUMENTS_FIELD, IDENTITY_FIELD, Found, Payload
+from costkit.cache.index import DOCUMENTS_FIELD, IDENTITY_FIELD, KIND_FIELD, Found, Payload
 from costkit.errors import MissingExtraError, StoreError
 
 if TYPE_CHECKING:
@@ -86,9 +86,10 @@ class QdrantIndex:
                 self._client.delete(self._collection, points_selector=resting, wait=True)
         return found
 
-    def count(self, *, identity: str | None = None) -> int:
-        """Return the number of points, documents included, or of the entries of one identity."""
-        within = None if identity is None else _where(IDENTITY_FIELD, identity)
+    def count(self, *, identity: str | None = None, kind: str | None = None) -> int:
+        """Return the number of points, of the entries of one identity, or of the points of one kind."""
+        wanted = {IDENTITY_FIELD: identity, KIND_FIELD: kind}
+        within = _all_of({field: value for field, value in wanted.items() if value is not None})
         with _translated(self._collection):
             return self._client.count(self._collection, count_filter=within, exact=True).count
 
@@ -124,9 +125,13 @@ def _create(client: QdrantClient, collection: str, dimensions: int) -> None:
 
 
 def _where(field: str, value: str) -> Filter:
+    return _all_of({field: value})
+
+
+def _all_of(wanted: Mapping[str, str]) -> Filter:
     from qdrant_client.models import FieldCondition, Filter, MatchValue
 
-    return Filter(must=[FieldCondition(key=field, match=MatchValue(value=value))])
+    return Filter(must=[FieldCondition(key=field, match=MatchValue(value=value)) for field, value in wanted.items()])
 
 
 @contextmanager
