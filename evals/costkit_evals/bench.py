@@ -12,14 +12,14 @@ __all__ = ["bench_command"]
 # The target where none is named.
 TARGET = 0.02
 
-HELP = r"""Measure one part on a data file.
+HELP = """Measure one part on a data file.
 
 \b
 Example:
   costkit bench cache --stream questions.jsonl.gz
 """
 
-CACHE_HELP = r"""Measure the semantic cache on labelled questions, beside fixed thresholds and other baselines.
+CACHE_HELP = """Measure the semantic cache on labelled questions, beside fixed thresholds and other baselines.
 
 A stream holds {"text": ..., "group": ...} in the order asked; two questions may share an answer if and only if their
 groups are equal. It is replayed as the cache would live it. A pairs file holds {"a": ..., "b": ..., "same": true}.

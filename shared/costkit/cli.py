@@ -44,21 +44,24 @@ def _installed() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=COMMANDS_GROUP)}
 
 
-@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = """Cut the bill of RAG applications; prove that no harm was done.
+
+\b
+Examples:
+  costkit models
+  costkit eval --limit 20
+  costkit ledger report --by tenant,model
+
+\b
+Exit codes: 0 done, 2 wrong option or setting, 3 bad data, 4 an optional dependency is missing,
+5 any other error of costkit, 130 interrupted; a command's own codes stand in its help.
+"""
+
+
+@click.group(cls=LazyCommands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="costkit")
 def cli() -> None:
-    r"""Cut the bill of RAG applications; prove that no harm was done.
-
-    \b
-    Examples:
-      costkit models
-      costkit eval --limit 20
-      costkit ledger report --by tenant,model
-
-    \b
-    Exit codes: 0 done, 2 wrong option or setting, 3 bad data, 4 an optional dependency is missing,
-    5 any other error of costkit, 130 interrupted; a command's own codes stand in its help.
-    """
+    """Group the commands; the help text is ``_HELP``."""
 
 
 def exit_code(error: CostkitError) -> int:

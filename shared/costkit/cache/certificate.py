@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import lru_cache
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,8 +77,8 @@ class Data:
     """The labelled traffic behind a certificate.
 
     Attributes:
-        file: Its file name; empty where it came from memory.
-        sha256: Of the file, or of the questions and groups in memory.
+        file: Name of its file, or of several; empty where it came from memory.
+        sha256: Of the file or files one after the other, or of the questions and groups in memory.
         rows: Number of questions.
     """
 
@@ -87,10 +87,12 @@ class Data:
     rows: int
 
     @classmethod
-    def of_file(cls, path: Path, *, rows: int) -> Data:
-        """Describe a file of ``rows`` questions."""
-        with path.open("rb") as file:
-            return cls(file=path.name, sha256=file_digest(file, "sha256").hexdigest(), rows=rows)
+    def of_files(cls, paths: Sequence[Path], *, rows: int) -> Data:
+        """Describe ``rows`` questions, the stream's file first and the judged pairs, if any, after it."""
+        digest = sha256()
+        for path in paths:
+            digest.update(path.read_bytes())
+        return cls(file=" ".join(path.name for path in paths), sha256=digest.hexdigest(), rows=rows)
 
     @classmethod
     def of_rows(cls, texts: Sequence[str], groups: Sequence[str]) -> Data:
@@ -252,7 +254,7 @@ class Abstention:
         """What to do, for people."""
         advice = (
             f"At least {self.missing_hits:,} independent right hits are missing, about {self.missing_labels:,} labelled "
-            "questions like these. `costkit cache sample --n 300` writes the pairs most worth labelling."
+            "questions like these. `costkit cache sample --n 300 --questions LOG` writes the pairs most worth judging."
         )
         wrong, trials = self.certified.wrong_clusters, self.certified.clusters
         if wrong > self.target * trials:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train_command"]
 
-_HELP = r"""Train a pair model on labelled pairs of questions.
+_HELP = """Train a pair model on labelled pairs of questions.
 
 A pair model reads two questions together and gives the probability that one answer serves both. Each row of a pairs
 file is {"a": "...", "b": "...", "same": true}; a file that ends in .gz is unpacked. One pair in twenty is held out, and
