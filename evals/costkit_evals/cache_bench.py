@@ -156,8 +156,8 @@ class Bench:
                 for target in self._targets(choice)
             ]
         else:
-            score, timed = self._score(choice, self.model), self._score(choice, self.timed_model)
-            if score is None or timed is None:
+            score = self._score(choice, self.model)
+            if score is None:
                 return []
             replay = Replay(stream.texts, stream.groups, stream.vectors, score)
             outcomes = self._replays(choice, replay)
@@ -168,7 +168,8 @@ class Bench:
                 if choice.name == "costkit" and target is not None:
                     rows.append(self._certified(choice, target, stream, score, replay))
             self._save()
-            times = clock.of_score(timed)
+            threshold = next((one for row in rows if isinstance(one := row["threshold"], float)), score.threshold)
+            times = clock.of_score(self._score(choice, self.timed_model, threshold=threshold) or score)
         if self.curve:
             rows[0]["curve"] = [_curve_point(outcome) for outcome in outcomes]
         return [row | times for row in rows]
@@ -177,8 +178,8 @@ class Bench:
         """Return the targets to read the curve off at; a named operating point has none."""
         return self.targets if choice.value is None else (None,)
 
-    def _score(self, choice: Choice, model: PairModel | None) -> Equivalence | None:
-        return score_of(choice.name, coefficients=self.coefficients, model=model)
+    def _score(self, choice: Choice, model: PairModel | None, *, threshold: float | None = None) -> Equivalence | None:
+        return score_of(choice.name, coefficients=self.coefficients, model=model, threshold=threshold)
 
     def _replays(self, choice: Choice, replay: Replay) -> list[Outcome]:
         """Replay at the named threshold, or from strict to loose."""

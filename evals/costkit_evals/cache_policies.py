@@ -18,12 +18,31 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
 
-from costkit.cache.equivalence import Candidate, Coefficients, CosineScore, Equivalence, FittedScore, Verdict, features
+from costkit.cache.equivalence import (
+    PAIR_WEIGHT,
+    Candidate,
+    Coefficients,
+    CosineScore,
+    Equivalence,
+    FittedScore,
+    Verdict,
+    features,
+)
 from costkit.cache.pair_model import PairModel
 from costkit.cache.replay import Hit, Outcome
 from costkit.errors import ConfigurationError
 
-__all__ = ["POLICIES", "Choice", "GuardsOnly", "PairModelOnly", "PolicyName", "VCache", "VCacheEntry", "score_of"]
+__all__ = [
+    "POLICIES",
+    "Choice",
+    "FusedEverywhere",
+    "GuardsOnly",
+    "PairModelOnly",
+    "PolicyName",
+    "VCache",
+    "VCacheEntry",
+    "score_of",
+]
 
 PolicyName = Literal["costkit", "fixed", "guards", "pair", "vcache"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -110,19 +129,57 @@ class PairModelOnly:
         began = time.perf_counter()
         found = self._model.score(question, [candidate.question for candidate in candidates])
         self.model_seconds += time.perf_counter() - began
-        return [Verdict(score=math.log(max(one, 1e-9) / max(1 - one, 1e-9)), probability=one) for one in found]
+        return [Verdict(score=_log_odds(one), probability=one) for one in found]
 
 
-def score_of(name: PolicyName, *, coefficients: Coefficients | None, model: PairModel | None) -> Equivalence | None:
+class FusedEverywhere:
+    """The equivalence score with a pair model that is read for every candidate.
+
+    The cache reads the model only where it can change the decision at one threshold. At that threshold this score
+    serves the same candidates, and it does so at every other threshold too, as a curve needs.
+
+    Args:
+        fitted: The equivalence score without a model.
+        model: The pair model.
+    """
+
+    def __init__(self, fitted: FittedScore, model: PairModel) -> None:
+        self._fitted = fitted
+        self._model = PairModelOnly(model)
+        self.name = f"{fitted.name}+{model.name}"
+        self.threshold = fitted.threshold
+        self.per_log_odds = fitted.per_log_odds
+
+    def score(self, question: str, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """Return the fitted log odds, shifted by the model's."""
+        fitted, read = self._fitted.score(question, candidates), self._model.score(question, candidates)
+        scores = [one.score + PAIR_WEIGHT * other.score for one, other in zip(fitted, read, strict=True)]
+        return [
+            Verdict(score=score, probability=float(expit(score)), findings=one.findings)
+            for score, one in zip(scores, fitted, strict=True)
+        ]
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(bounded / (1 - bounded))
+
+
+def score_of(
+    name: PolicyName, *, coefficients: Coefficients | None, model: PairModel | None, threshold: float | None = None
+) -> Equivalence | None:
     """Return the score behind a policy; None for vCache, which has none, and for the pair model where there is none.
 
     Args:
         name: The policy.
         coefficients: Of the equivalence score. Default: the shipped ones.
         model: A pair model, if there is one.
+        threshold: The one that the cache would have; a score for it alone reads a pair model less often.
     """
     if name == "costkit":
-        return FittedScore(coefficients, model=model, budget_seconds=UNHURRIED_SECONDS)
+        if model is None or threshold is not None:
+            return FittedScore(coefficients, model=model, threshold=threshold, budget_seconds=UNHURRIED_SECONDS)
+        return FusedEverywhere(FittedScore(coefficients), model)
     if name == "fixed":
         return CosineScore()
     if name == "guards":

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costkit.cache.equivalence import Candidate
+from costkit.cache.equivalence import Candidate, FittedScore
 from costkit.cache.pair_model import PairModel
 from costkit.cli import main
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
 from costkit.testing import HashEmbedder
-from costkit_evals.cache_policies import Choice, GuardsOnly, PairModelOnly, VCache, VCacheEntry
+from costkit_evals.cache_policies import Choice, FusedEverywhere, GuardsOnly, PairModelOnly, VCache, VCacheEntry
 from costkit_evals.pair_scores import StoredPairModel
 from costkit_evals.vectors import StoredEmbedder
 
@@ -317,6 +317,27 @@ def test_the_pair_model_alone_serves_from_even_odds_on() -> None:
     score = PairModelOnly(CountingModel())
     verdicts = score.score("a b c", [Candidate(question="a b c d", cosine=0.1), Candidate(question="d", cosine=0.9)])
     assert verdicts[0].score > score.threshold > verdicts[1].score
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    threshold=st.floats(-4, 4),
+    cosine=st.floats(0.5, 1.0),
+    other=st.lists(st.sampled_from(["refund", "parcel", "when", "2025"]), max_size=4),
+)
+def test_a_model_read_everywhere_serves_what_the_cache_serves(
+    threshold: float, cosine: float, other: list[str]
+) -> None:
+    """The cache reads the pair model only within reach of its threshold."""
+    model = CountingModel()
+    candidates = [Candidate(question=" ".join(other) or "refund", cosine=cosine)]
+    everywhere = FusedEverywhere(FittedScore(), model)
+    cache = FittedScore(model=model, threshold=threshold)
+
+    scores = [score.score("when refund parcel", candidates)[0].score for score in (everywhere, cache)]
+
+    assert everywhere.name == cache.name
+    assert (scores[0] >= threshold) == (scores[1] >= threshold)
 
 
 def test_vectors_are_written_only_where_there_are_new_ones(tmp_path: Path) -> None:
