@@ -253,8 +253,8 @@ class Abstention:
     def advice(self) -> str:
         """What to do, for people."""
         advice = (
-            f"At least {self.missing_hits:,} independent right hits are missing, about {self.missing_labels:,} labelled "
-            "questions like these. `costkit cache sample --n 300 --questions LOG` writes the pairs most worth judging."
+            f"At least {self.missing_hits:,} independent right hits are missing (hits of one group count once), about "
+            f"{self.missing_labels:,} labelled questions like these. `costkit cache sample --n 300 --questions LOG` writes the pairs most worth judging."
         )
         wrong, trials = self.certified.wrong_clusters, self.certified.clusters
         if wrong > self.target * trials:

@@ -1,0 +1,246 @@
+"""``costkit cache`` on the command line: calibrate, sample, stats and invalidate, with the real offline model."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from costkit.cache import CosineScore, Evidence, ResponseCache
+from costkit.cache.certificate import Certificate
+from costkit.cache.commands import EXIT_ABSTAINED, cache
+from costkit.cache.equivalence import FittedScore
+from costkit.cache.labelled import Pair, groups, log, pairs
+from costkit.cache.sample import sample
+from costkit.embed import Embedder
+from costkit.errors import ConfigurationError, CostkitError, DataError
+from costkit.testing import HashEmbedder
+
+pytestmark = pytest.mark.usefixtures("minilm")
+
+PARAPHRASES = [
+    ("How do I reset my password?", "how can I reset my password"),
+    ("When is my invoice due?", "On which day is my invoice due?"),
+    ("Where do I find the manual?", "Where can I find the manual?"),
+    ("Can I return a broken lamp?", "May I return a broken lamp?"),
+]
+
+
+def run(*arguments: object) -> Result:
+    ran = CliRunner().invoke(cache, [str(one) for one in arguments])
+    if isinstance(ran.exception, CostkitError):
+        raise ran.exception
+    return ran
+
+
+def lines(file: Path, rows: list[dict[str, object]]) -> Path:
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    if file.suffix == ".gz":
+        file.write_bytes(gzip.compress(text.encode()))
+    else:
+        file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def orders() -> list[dict[str, object]]:
+    """350 questions that are each asked twice, and differ in a code."""
+    asked = [f"Where is my order A{1000 + number}?" for number in range(350)]
+    return [{"text": text, "group": text} for text in asked * 2]
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    asked = [text for pair in PARAPHRASES for text in pair]
+    return lines(tmp_path / "log.jsonl", [{"text": text} for text in asked])
+
+
+# --- calibrate ------------------------------------------------------------------------------------------------------
+
+
+def test_calibrate_writes_a_certificate_that_the_cache_can_load(
+    tmp_path: Path, orders: list[dict[str, object]]
+) -> None:
+    stream = lines(tmp_path / "orders.jsonl.gz", orders)
+    out = tmp_path / "certificate.json"
+
+    ran = run("calibrate", "--stream", stream, "--target", "0.02", "--out", out, "--json")
+
+    assert ran.exit_code == 0, ran.output
+    printed = json.loads(ran.stdout)
+    made = Certificate.load(out)
+    assert printed["outcome"] == "certified"
+    assert printed["threshold"] == made.threshold
+    assert made.bound <= 0.02
+    assert (made.score, made.embedder) == (FittedScore().name, "minilm")
+    assert (made.data.file, made.data.rows, len(made.data.sha256)) == ("orders.jsonl.gz", 700, 64)
+    assert "replaying" in ran.stderr
+    cached = ResponseCache(version="orders-1", certificate=made)
+    assert cached.threshold == made.threshold
+    cached.close()
+
+
+def test_calibrate_abstains_with_a_code_of_its_own_and_writes_nothing(
+    tmp_path: Path, orders: list[dict[str, object]]
+) -> None:
+    stream = lines(tmp_path / "orders.jsonl", orders[:40] + orders[350:390])
+    out = tmp_path / "certificate.json"
+
+    ran = run("calibrate", "--stream", stream, "--out", out)
+
+    assert ran.exit_code == EXIT_ABSTAINED
+    assert "149" in ran.stdout
+    assert "costkit cache sample --n 300" in ran.stdout
+    assert not out.exists()
+    as_json = run("calibrate", "--stream", stream, "--out", out, "--json")
+    assert json.loads(as_json.stdout)["outcome"] == "abstained"
+
+
+def test_calibrate_takes_its_groups_from_a_judged_log(tmp_path: Path, orders: list[dict[str, object]]) -> None:
+    """Without the judgement every question has a group of its own, unless it was asked in the same words before."""
+    asked = [{"text": row["text"]} for row in orders[:350]]
+    again = [{"text": str(row["text"]).replace("Where is my", "Where's my")} for row in orders[:350]]
+    stream = lines(tmp_path / "log.jsonl", asked + again)
+    judged = [{"a": a["text"], "b": b["text"], "same": True} for a, b in zip(again, asked, strict=True)]
+    half = lines(tmp_path / "half.jsonl", [*judged[:175], *({**pair, "same": None} for pair in judged[175:])])
+    rest = lines(tmp_path / "rest.jsonl", judged[175:])
+    options = ("--stream", stream, "--target", "0.05", "--out", tmp_path / "made.json", "--judged", half)
+
+    assert run("calibrate", *options).exit_code == EXIT_ABSTAINED
+    assert run("calibrate", *options, "--judged", rest).exit_code == 0
+    assert Certificate.load(tmp_path / "made.json").data.file == "log.jsonl half.jsonl rest.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "error", "said"),
+    [
+        ('{"text": "a"}', [], DataError, r"stream\.jsonl, line 1 lacks the field 'group'"),
+        ('{"text": "", "group": 1}', [], DataError, "line 1: text must be a text that is not empty, got ''"),
+        ("no json", [], DataError, "line 1 is no JSON"),
+        ("", [], DataError, "holds no labelled rows"),
+        ('{"text": "a", "group": 1}', ["--target", "2"], ConfigurationError, r"target must be a share .*got 2\.0"),
+        ('{"text": "a", "group": 1}', ["--fit", "/no/such.json"], DataError, "/no/such.json"),
+        ('{"text": "a", "group": 1}', ["--judged", "/no/such.jsonl"], DataError, "/no/such.jsonl"),
+    ],
+    ids=repr,
+)
+def test_calibrate_names_what_is_wrong_with_its_input(
+    content: str, options: list[str], error: type[Exception], said: str, tmp_path: Path
+) -> None:
+    stream = tmp_path / "stream.jsonl"
+    stream.write_text(content, encoding="utf-8")
+    with pytest.raises(error, match=said):
+        run("calibrate", "--stream", stream, *options)
+
+
+# --- sample and judged logs -----------------------------------------------------------------------------------------
+
+
+def test_sample_writes_pairs_that_people_and_commands_can_read(tmp_path: Path, questions: Path) -> None:
+    out = tmp_path / "to-judge.jsonl"
+
+    ran = run("sample", "--questions", questions, "--n", "3", "--out", out, "--json")
+
+    assert json.loads(ran.stdout) == {"file": str(out), "pairs": 3, "questions": 8}
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [list(row) for row in rows] == [["a", "b", "cosine", "score", "same"]] * 3
+    assert all(row["same"] is None for row in rows)
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    lines(out, [{**rows[0], "same": True}, *rows[1:]])
+    assert pairs([out]) == [Pair(a=rows[0]["a"], b=rows[0]["b"], same=True)]
+
+
+def test_sample_never_overwrites_a_file_that_may_hold_judgements(tmp_path: Path, questions: Path) -> None:
+    out = lines(tmp_path / "to-judge.jsonl", [{"a": "x", "b": "y", "same": True}])
+    with pytest.raises(ConfigurationError, match=r"to-judge.*exists"):
+        run("sample", "--questions", questions, "--out", out)
+
+
+def test_sample_leaves_out_what_was_judged_and_exact_repeats() -> None:
+    texts = ["pay my bill", "pay my bill", "Pay my bill!", "pay my bill now", "pay my old bill now"]
+    vectors = HashEmbedder().embed(texts)
+
+    drawn = sample(texts, vectors, CosineScore(threshold=0.8), count=10)
+    again = sample(
+        texts, vectors, CosineScore(threshold=0.8), count=10, judged=[Pair(a=texts[0], b=texts[3], same=True)]
+    )
+
+    assert {frozenset((one.a.lower().strip("!"), one.b.lower().strip("!"))) for one in drawn} == {
+        frozenset(("pay my bill", "pay my bill now")),
+        frozenset(("pay my bill now", "pay my old bill now")),
+    }
+    assert len(again) == 1
+
+
+def test_sample_draws_evenly_around_the_threshold_and_the_same_for_the_same_seed() -> None:
+    """100 pairs of cosine .945 lie above the threshold, 5 of cosine .913 below it."""
+    texts, near = [], ["a b c d e f", "a b c d e"]
+    for number in range(100):
+        word = f"w{number}"
+        texts += [f"{word} x{word} y{word} z{word}", f"{word} x{word} y{word} z{word} z{word}"]
+    for number in range(5):
+        texts += [" ".join(f"{letter}{number}" for letter in words.split()) for words in near]
+    vectors = HashEmbedder(dimensions=4096).embed(texts)
+    score = CosineScore(threshold=0.93)
+
+    drawn = sample(texts, vectors, score, count=10)
+
+    assert sum(one.a.startswith("a") for one in drawn) == 5
+    assert drawn == sample(texts, vectors, score, count=10)
+    assert drawn != sample(texts, vectors, score, count=10, seed=8)
+    with pytest.raises(ConfigurationError, match="n must be 1 or more, got 0"):
+        sample(texts, vectors, score, count=0)
+
+
+def test_judged_pairs_join_questions_to_groups() -> None:
+    texts = ["one", "two", "three", "four", "Two?"]
+
+    found = groups(
+        texts,
+        [Pair(a="one", b="two", same=True), Pair(a="TWO", b="three", same=True), Pair(a="one", b="four", same=False)],
+    )
+
+    assert found[0] == found[1] == found[2] == found[4]
+    assert found[3] != found[0]
+
+
+def test_judgements_that_contradict_each_other_are_named() -> None:
+    judged = [Pair(a="a", b="b", same=True), Pair(a="b", b="c", same=True), Pair(a="a", b="c", same=False)]
+    with pytest.raises(DataError, match="'a' and 'c' were judged different"):
+        groups(["a", "b", "c"], judged)
+
+
+def test_a_log_needs_texts_alone(questions: Path) -> None:
+    assert log(questions)[:2] == list(PARAPHRASES[0])
+
+
+# --- stats and invalidate -------------------------------------------------------------------------------------------
+
+
+def test_stats_and_invalidate_look_into_a_store(minilm: Embedder) -> None:
+    cached = ResponseCache(version="shop-1", embedder=minilm)
+    ticket = cached.lookup("When are refunds paid?").ticket
+    cached.store(ticket, "On Mondays.", evidence=[Evidence(document_id="refunds.md")])
+    assert cached.lookup("When are refunds paid?").kind == "exact"
+    cached.close()
+
+    before = json.loads(run("stats", "--json").stdout)
+    dropped = json.loads(run("invalidate", "refunds.md", "--json").stdout)
+    after = json.loads(run("stats", "--json").stdout)
+
+    assert (before["entries"], before["invalidated_documents"]) == (1, 0)
+    assert before["decisions"] == {"miss": 1, "exact": 1}
+    assert before["bytes"] > 0
+    assert dropped == {"document_id": "refunds.md", "tenant": None, "dropped": 1}
+    assert (after["entries"], after["invalidated_documents"]) == (0, 1)
+    assert "0 entries" in run("stats").stdout
+    assert "0 answers" in run("invalidate", "refunds.md", "--tenant", "acme").stdout
+
+
+def test_a_cache_that_is_not_there_is_a_wrong_path(tmp_path: Path) -> None:
+    for arguments in (["stats"], ["invalidate", "refunds.md"], ["stats", "--path", tmp_path]):
+        with pytest.raises(CostkitError, match=r"there is no cache in .*--path"):
+            run(*arguments)
