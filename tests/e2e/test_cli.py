@@ -54,12 +54,16 @@ def test_help_lists_every_installed_command_and_the_exit_codes() -> None:
     assert "Exit codes" in done.stdout
 
 
-@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["ledger", "report"]], ids=" ".join)
+SUBCOMMANDS = [["cache", name] for name in ("calibrate", "invalidate", "sample", "stats", "train")]
+
+
+@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["ledger", "report"], *SUBCOMMANDS], ids=" ".join)
 def test_the_help_of_a_command_shows_an_example_of_it(command: list[str]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0
     assert "Example" in done.stdout
     assert f"costkit {' '.join(command)}" in done.stdout.partition("Example")[2]
+    assert "\\b" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,9 @@ def test_the_help_of_a_command_shows_an_example_of_it(command: list[str]) -> Non
         (["ledger", "report", "--db", "sqlite:////proc/no/ledger.db"], 5, "/proc/no/ledger.db"),
         (["eval", "--golden", "/no/such/set"], 3, "/no/such/set"),
         (["models", "--check", "--from", "."], 2, "--from"),
+        (["cache", "calibrate"], 2, "--stream"),
+        (["cache", "calibrate", "--stream", "/no/such/stream.jsonl"], 3, "/no/such/stream.jsonl"),
+        (["cache", "stats", "--path", "/no/such/cache"], 5, "/no/such/cache"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

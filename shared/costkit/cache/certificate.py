@@ -1,8 +1,8 @@
 """Certificates: a threshold of the cache, and the bound on wrong hits that labelled traffic proves for it.
 
-The traffic is replayed once per threshold, whole, because lookalikes of the other parts belong to the cache a question
-meets: replayed by thirds, a stream of hard neighbours looked three times better than the same stream in one cache. Each
-hit then belongs to the part of the group that asked. Groups are dealt to the parts at random:
+The traffic is replayed once per threshold, whole: played part by part, each cache would hold a fraction of the
+lookalikes that a question meets, and err less than the cache that the certificate is for. Each hit belongs to the part
+of the group that asked. Groups are dealt to the parts at random:
 
 - **fit** (a tenth) decides where the sequence starts: no bound rests on it;
 - **certify** (45%) bears the bound;

@@ -73,7 +73,7 @@ def groups(texts: Sequence[str], judged: Sequence[Pair]) -> list[str]:
     """Return the group of each question of a log as far as judged pairs tell it.
 
     Questions that pairs judged the same join, directly or through others, share a group. All others have one each, so
-    a hit on a pair that nobody judged counts as wrong: a bound on a log judged in part is too high, never too low.
+    a hit on a pair that nobody judged counts as wrong, and a bound on a log judged in part is too high.
 
     Raises:
         DataError: A pair was judged different, and other pairs join its questions.
