@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costkit.cache import Candidate, Coefficients, CosineScore, FittedScore, ResponseCache
-from costkit.cache.equivalence import FEATURES, RAISING, features
+from costkit.cache.equivalence import FEATURES, features
 from costkit.cache.replay import Replay, strict_to_loose
 from costkit.errors import ConfigurationError, DataError
 from costkit.scope import Scope
@@ -196,7 +196,3 @@ def test_a_replay_at_a_threshold_that_nothing_reaches_serves_nothing(seed: int) 
     assert outcomes[-1].hit_rate > 0
     assert all(len(one.hits) + one.stored == len(texts) for one in outcomes)
     assert all(hit.served < hit.asked for one in outcomes for hit in one.hits)
-
-
-def test_raising_features_come_first() -> None:
-    assert FEATURES[: len(RAISING)] == RAISING

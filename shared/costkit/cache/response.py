@@ -20,6 +20,7 @@ from costkit.cache.index import CacheIndex, Found, Payload
 from costkit.cache.judgements import Choice, Judgements, choose, cluster_id
 from costkit.cache.learning import ReAsks, Served, Source, audits, cluster_of
 from costkit.cache.lookup import Evidence, Fresh, Lookup, Ticket
+from costkit.cache.replay import NEIGHBOURS
 from costkit.embed import Embedder, default_embedder
 from costkit.errors import ConfigurationError, StoreError
 from costkit.home import home
@@ -41,7 +42,6 @@ Judge = Callable[[str, str, str], bool]
 # No Scope can name it: a scope's tenant is never empty.
 PRIVATE_TENANT = ""
 SCHEMA = 2
-NEIGHBOURS = 5
 # Where entries that have ended stand in the way, this many are looked at instead.
 NEIGHBOURS_BEHIND = 50
 DEFAULT_TTL_SECONDS = 24 * 3600.0
@@ -338,7 +338,7 @@ class ResponseCache:
         """Flush and release the store; a second call does nothing."""
         if not self._closed:
             self._closed = True
-            self._auditors.shutdown(wait=True, cancel_futures=False)
+            self._auditors.shutdown()
             self._index.close()
 
     def _decide(
