@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -11,6 +12,8 @@ __all__ = ["bench_command"]
 
 # The target where none is named.
 TARGET = 0.02
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 HELP = """Measure one part on a data file.
 
@@ -26,7 +29,8 @@ groups are equal. It is replayed as the cache would live it. A pairs file holds 
 Any file may be packed as .gz.
 
 \b
-Policies: costkit (ours), fixed (the cosine alone), guards (the cosine, any finding a veto), pair (the pair model
+Policies: costkit (ours; on streams also costkit+answers, which takes stored questions of one group to have answers
+known to be the same), fixed (the cosine alone), guards (the cosine, any finding a veto), pair (the pair model
 alone, needs --model), vcache (arXiv 2502.03771). Without a number the curve is read off at the target: the most
 hits with no more than that share of them wrong. With one, as in fixed:0.92 or vcache:0.01, that point is measured.
 
@@ -35,7 +39,6 @@ Examples:
   costkit bench cache --stream questions.jsonl.gz
   costkit bench cache --stream questions.jsonl --fit pairs.jsonl.gz --target-wrong-per-hit 0.05 --json
   costkit bench cache --pairs near-misses.jsonl --policy costkit
-  costkit bench cache --speed
 
 \b
 Exit codes: 0 done, 2 wrong option, 3 bad data, 4 an optional dependency is missing, 5 any other error of costkit.
@@ -50,7 +53,6 @@ def bench_command() -> None:
 @bench_command.command(name="cache", help=CACHE_HELP, short_help="Measure the semantic cache.")
 @click.option("--stream", type=click.Path(path_type=Path), metavar="FILE", help="Labelled questions to replay.")
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE", help="Labelled pairs to score.")
-@click.option("--speed", is_flag=True, help="Measure speed, memory and disk, on made vectors.")
 @click.option(
     "--fit",
     type=click.Path(path_type=Path),
@@ -76,14 +78,11 @@ def bench_command() -> None:
     metavar="FILE",
     help="Where vectors are remembered. Default: bench/ in the home of costkit.",
 )
-@click.option("--entries", type=click.IntRange(min=100), default=100_000, show_default=True, help="For --speed.")
-@click.option("--tenants", type=click.IntRange(min=1), default=50, show_default=True, help="For --speed.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_JSON
 def cache_command(
     *,
     stream: Path | None,
     pairs: Path | None,
-    speed: bool,
     fit: tuple[Path, ...],
     model: Path | None,
     policies: tuple[str, ...],
@@ -92,68 +91,49 @@ def cache_command(
     seed: int,
     curve: bool,
     vectors: Path | None,
-    entries: int,
-    tenants: int,
     as_json: bool,
 ) -> None:
-    """Parse the options and hand over; the help text is ``CACHE_HELP``."""
-    if (stream is not None) + (pairs is not None) + speed != 1:
-        raise click.UsageError("give one of --stream FILE, --pairs FILE and --speed")
-    if speed:
-        rows, notes = _speed(entries=entries, tenants=tenants, seed=seed)
-    else:
-        rows, notes = _quality(
-            stream,
-            pairs,
-            fit=fit,
-            model=model,
-            policies=policies,
-            targets=targets or (TARGET,),
-            limit=limit,
-            seed=seed,
-            curve=curve,
-            vectors=vectors,
-        )
+    """Replay a stream or score pairs; the help text is ``CACHE_HELP``."""
+    from costkit.cache import labelled
+    from costkit.embed import default_embedder
+    from costkit_evals.cache_bench import open_bench
+
+    if (stream is None) == (pairs is None):
+        raise click.UsageError("give one of --stream FILE and --pairs FILE")
+    asked = [] if stream is None else labelled.questions(stream)[:limit]
+    given = [] if pairs is None else labelled.pairs([pairs])[:limit]
+    bench = open_bench(
+        embedder=default_embedder(),
+        choices=policies,
+        targets=targets or (TARGET,),
+        seed=seed,
+        model=model,
+        vectors=vectors,
+        curve=curve,
+    )
+    _print(bench.run(asked, given, fit=fit), bench.notes, as_json=as_json)
+
+
+@bench_command.command(name="cache-speed", short_help="Measure the cache's speed, memory and disk.")
+@click.option("--entries", type=click.IntRange(min=100), default=100_000, show_default=True)
+@click.option("--tenants", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the made vectors.")
+@_JSON
+def cache_speed_command(*, entries: int, tenants: int, seed: int, as_json: bool) -> None:
+    """Measure look-ups, writes, pauses, memory and disk of the cache's store, on made vectors.
+
+    Example: costkit bench cache-speed --entries 100000 --tenants 50 --json
+    """
+    from costkit_evals.cache_speed import measure
+
+    rows, notes = measure(entries=entries, tenants=tenants, seed=seed)
+    _print(rows, notes, as_json=as_json)
+
+
+def _print(rows: Sequence[Mapping[str, object]], notes: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"results": rows, "notes": notes}, indent=1))
         return
     from costkit_evals.cache_tables import show
 
     show(rows, notes)
-
-
-def _quality(
-    stream: Path | None,
-    pairs: Path | None,
-    *,
-    fit: tuple[Path, ...],
-    model: Path | None,
-    policies: tuple[str, ...],
-    targets: tuple[float, ...],
-    limit: int | None,
-    seed: int,
-    curve: bool,
-    vectors: Path | None,
-) -> tuple[list[dict[str, object]], list[str]]:
-    from costkit.cache import labelled
-    from costkit.embed import default_embedder
-    from costkit_evals.cache_bench import open_bench
-
-    asked = [] if stream is None else labelled.questions(stream)[:limit]
-    given = [] if pairs is None else labelled.pairs([pairs])[:limit]
-    bench = open_bench(
-        embedder=default_embedder(),
-        choices=policies,
-        targets=targets,
-        seed=seed,
-        model=model,
-        vectors=vectors,
-        curve=curve,
-    )
-    return bench.run(asked, given, fit=fit), bench.notes
-
-
-def _speed(*, entries: int, tenants: int, seed: int) -> tuple[list[dict[str, object]], list[str]]:
-    from costkit_evals.cache_speed import measure
-
-    return measure(entries=entries, tenants=tenants, seed=seed)

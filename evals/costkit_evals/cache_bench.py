@@ -23,9 +23,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 
-from costkit.cache.certificate import Abstention, certify
+from costkit.cache.calibrate import Abstention, certify
 from costkit.cache.edge import EdgeIndex
-from costkit.cache.equivalence import Candidate, Coefficients, Equivalence
+from costkit.cache.equivalence import Candidate, Coefficients, Equivalence, features
 from costkit.cache.guards import read
 from costkit.cache.index import Found
 from costkit.cache.labelled import Pair, Question, pairs
@@ -96,8 +96,10 @@ class Bench:
             ConfigurationError: A policy that scores no pairs is asked for on pairs.
             DataError: The pairs to fit on do not do.
         """
-        if given and [one for one in self.choices if one.name == "vcache"] == list(self.choices):
-            raise ConfigurationError("--policy vcache learns from a stream and scores no pairs: give --stream FILE")
+        if given and all(one.name == "vcache" or one.answers for one in self.choices):
+            raise ConfigurationError(
+                f"--policy {self.choices[0]} needs a stream and scores no pairs: give --stream FILE"
+            )
         try:
             if fit:
                 self._fit(fit, [one.text for one in asked] + [text for one in given for text in (one.a, one.b)])
@@ -110,7 +112,7 @@ class Bench:
         runs = [one for one in self.choices if one.name != "pair" or self.model is not None]
         if asked:
             return len(asked) + POINTS * len(runs)
-        return len(given) * (2 + sum(one.name != "vcache" for one in runs))
+        return len(given) * (2 + sum(one.name != "vcache" and not one.answers for one in runs))
 
     def _fit(self, files: Sequence[Path], measured: Sequence[str]) -> None:
         """Fit the equivalence score on the pairs of ``files``, without those that hold a question that is measured.
@@ -152,34 +154,40 @@ class Bench:
         if choice.name == "vcache":
             outcomes, times = self._vcache(choice, stream, clock)
             rows = [
-                _stream_row(choice, target, outcomes[0] if target is None else _read_off(outcomes, target), stream)
+                _stream_row(str(choice), target, outcomes[0] if target is None else _read_off(outcomes, target), stream)
                 for target in self._targets(choice)
             ]
         else:
-            score = self._score(choice, self.model)
-            if score is None:
-                return []
-            replay = Replay(stream.texts, stream.groups, stream.vectors, score)
-            outcomes = self._replays(choice, replay)
-            rows = []
-            for target in self._targets(choice):
-                point = outcomes[0] if target is None else _read_off(_refined(replay, outcomes, target), target)
-                rows.append(_stream_row(choice, target, point, stream) | {"score": score.name})
-                if choice.name == "costkit" and target is not None:
-                    rows.append(self._certified(choice, target, stream, score, replay))
-            self._save()
-            threshold = next((one for row in rows if isinstance(one := row["threshold"], float)), score.threshold)
-            times = clock.of_score(self._score(choice, self.timed_model, threshold=threshold) or score)
-        if self.curve:
+            rows, outcomes, times = self._score_rows(choice, stream, clock)
+        if self.curve and rows:
             rows[0]["curve"] = [_curve_point(outcome) for outcome in outcomes]
         return [row | times for row in rows]
+
+    def _score_rows(self, choice: Choice, stream: _Stream, clock: _Clock) -> tuple[list[Row], list[Outcome], Row]:
+        """Return the rows of a score, every measured outcome, and how long its decisions take."""
+        score = self._score(choice, self.model)
+        if score is None:
+            return [], [], {}
+        if choice.answers:
+            self.notes.append(f"{choice} takes stored questions of one group to have answers known to be the same")
+        replay = Replay(stream.texts, stream.groups, stream.vectors, score, answers=choice.answers)
+        outcomes = self._replays(choice, replay)
+        rows = []
+        for target in self._targets(choice):
+            point = outcomes[0] if target is None else _read_off(_refined(replay, outcomes, target), target)
+            rows.append(_stream_row(str(choice), target, point, stream) | {"score": replay.decision_name})
+            if choice.ours and target is not None:
+                rows.append(self._certified(choice, target, stream, replay))
+        self._save()
+        threshold = next((one for row in rows if isinstance(one := row["threshold"], float)), score.threshold)
+        return rows, outcomes, clock.of_score(self._score(choice, self.timed_model) or score, threshold)
 
     def _targets(self, choice: Choice) -> tuple[float | None, ...]:
         """Return the targets to read the curve off at; a named operating point has none."""
         return self.targets if choice.value is None else (None,)
 
-    def _score(self, choice: Choice, model: PairModel | None, *, threshold: float | None = None) -> Equivalence | None:
-        return score_of(choice.name, coefficients=self.coefficients, model=model, threshold=threshold)
+    def _score(self, choice: Choice, model: PairModel | None) -> Equivalence | None:
+        return score_of(choice.name, coefficients=self.coefficients, model=model)
 
     def _replays(self, choice: Choice, replay: Replay) -> list[Outcome]:
         """Replay at the named threshold, or from strict to loose."""
@@ -216,14 +224,14 @@ class Bench:
 
         return outcomes, clock.of(decide, neighbours=1)
 
-    def _certified(self, choice: Choice, target: float, stream: _Stream, score: Equivalence, replay: Replay) -> Row:
+    def _certified(self, choice: Choice, target: float, stream: _Stream, replay: Replay) -> Row:
         """Return the row of the threshold that calibration chooses; where it abstains, nothing is served."""
-        made = certify(stream.texts, stream.groups, stream.vectors, score, target=target, seed=self.seed, at=replay.at)
-        point = {"operating_point": "certified", "score": score.name}
+        made = certify(replay, target=target, seed=self.seed)
+        point = {"operating_point": "certified", "score": replay.decision_name}
         if isinstance(made, Abstention):
             self.notes.append(f"{choice} at {target:g}: calibration abstains, so nothing is served: {made.reason}")
-            return _stream_row(choice, target, None, stream) | point
-        row = _stream_row(choice, target, replay.at(made.threshold), stream)
+            return _stream_row(str(choice), target, None, stream) | point
+        row = _stream_row(str(choice), target, replay.at(made.threshold), stream)
         return row | point | {"certified_bound": made.bound}
 
     def _pairs(self, given: Sequence[Pair]) -> list[Row]:
@@ -235,7 +243,7 @@ class Bench:
         clusters = _linked(given)
         rows = []
         for choice in self.choices:
-            score = self._score(choice, self.model)
+            score = None if choice.answers else self._score(choice, self.model)
             if score is None:
                 continue
             scores = []
@@ -284,6 +292,8 @@ def open_bench(
         if not 0 < target < 1:
             raise ConfigurationError(f"--target-wrong-per-hit must be a share between 0 and 1, got {target!r}")
     chosen = tuple(map(Choice.parse, choices)) or tuple(Choice(name=name) for name in POLICIES)
+    if Choice(name="costkit") in chosen and Choice(name="costkit+answers") not in chosen:
+        chosen = (*chosen, Choice(name="costkit+answers"))
     if choices and model is None and any(one.name == "pair" for one in chosen):
         raise ConfigurationError("--policy pair needs --model DIR, which `costkit cache train` writes")
     folder = home() / "bench"
@@ -353,17 +363,23 @@ class _Clock:
             model += [] if apart is None else [apart]
         return _percentiles("lookup", lookups) | _percentiles("pair_model", model)
 
-    def of_score(self, score: Equivalence) -> Row:
-        """Return what ``of`` returns, for a score."""
+    def of_score(self, score: Equivalence, threshold: float) -> Row:
+        """Return what ``of`` returns, for a score at a threshold."""
 
         def spent() -> float:
             return float(getattr(score, "model_seconds", 0.0))
 
+        guarded = score.name != "cosine"
+        for place in self._asked if guarded else ():
+            text = self._stream.texts[place]
+            features(text, Candidate(question=text, cosine=1.0))  # leaves its reading in memory
+
         def decide(question: str, found: Sequence[Found]) -> float | None:
-            if score.name != "cosine":
-                read(question)  # a new question has to be read; here the replay has left it in memory
+            if guarded:
+                read(question)  # a new question is read once; the score finds its reading in memory
             before = spent()
-            score.score(question, [Candidate(question=str(one.payload["question"]), cosine=one.score) for one in found])
+            candidates = [Candidate(question=str(one.payload["question"]), cosine=one.score) for one in found]
+            score.score(question, candidates, threshold=threshold)
             return spent() - before or None
 
         return self.of(decide, neighbours=NEIGHBOURS)
@@ -419,13 +435,13 @@ def _curve_point(outcome: Outcome) -> Row:
     }
 
 
-def _stream_row(choice: Choice, target: float | None, outcome: Outcome | None, stream: _Stream) -> Row:
+def _stream_row(policy: str, target: float | None, outcome: Outcome | None, stream: _Stream) -> Row:
     """Return the figures of one outcome, read off the curve; None stands for one that serves nothing."""
     hit, wrong = np.zeros(len(stream.texts)), np.zeros(len(stream.texts))
     for one in outcome.hits if outcome else ():
         hit[one.asked], wrong[one.asked] = 1.0, float(one.wrong)
     return {
-        "policy": str(choice),
+        "policy": policy,
         "operating_point": "read_off",
         "target_wrong_per_hit": target,
         "threshold": None if outcome is None else outcome.threshold,
@@ -469,6 +485,7 @@ def _pairs_row(
     right, wrong = scores[same], np.sort(scores[~same])[::-1]
     row: Row = {
         "policy": policy,
+        "operating_point": "default",
         "threshold": threshold,
         "n": len(scores),
         "n_same": len(right),

@@ -1,19 +1,28 @@
-"""Drift, simulated: the traffic changes under a running cache; do the audits notice, and is the target met again?"""
+"""Drift, simulated: the traffic changes under a running cache; do the audits notice, and is the target met again?
+
+`python -m costkit_evals.cache_drift --first FILE --then FILE` plays the first half of one labelled stream and then
+another whole, and prints what the audits did.
+"""
 
 from __future__ import annotations
 
+import json
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from costkit.cache.drift import DriftMonitor
-from costkit.cache.equivalence import Equivalence
+from costkit.cache.equivalence import Equivalence, FittedScore
+from costkit.cache.labelled import questions
 from costkit.cache.learning import Record, Served, adjust, audits, cluster_of, judge
 from costkit.cache.replay import NEIGHBOURS, Replay, strict_to_loose
-from costkit.embed import Embedder
+from costkit.embed import Embedder, default_embedder
 from costkit.text import normalise_question
 
 __all__ = ["Drift", "DriftSimulation", "Row", "Switch"]
@@ -137,7 +146,6 @@ class DriftSimulation:
         threshold: float | None = None,
         target: float = 0.05,
         share: float = 0.05,
-        shadow_share: float | None = None,
         seed: int = 0,
     ) -> Drift:
         """Replay both streams.
@@ -145,16 +153,13 @@ class DriftSimulation:
         Args:
             threshold: Least score that is served at the start. Default: ``read_off(target)``.
             target: Highest share of wrong hits.
-            share: Share of the semantic hits that are audited. The labels judge them, at once.
-            shadow_share: Share of the would-be hits that are audited while only exact hits are served. Default:
-                ``share``.
+            share: Share of the semantic hits that are audited; while only exact hits are served, all would-be hits
+                are. The labels judge them, at once.
             seed: Chooses the hits that are audited.
         """
         threshold = self.read_off(target) if threshold is None else threshold
         monitor = DriftMonitor(target=target, grid=self.grid, threshold=threshold)
-        cache = _Cache(
-            self, monitor, share=share, shadow_share=share if shadow_share is None else shadow_share, seed=seed
-        )
+        cache = _Cache(self, monitor, share=share, seed=seed)
         hits = [hit for request in range(len(self.texts)) if (hit := cache.ask(request)) is not None]
         after = [hit for hit in hits if hit.request >= self.change]
         switches = tuple(_switch(state, hits, after) for state in cache.states[1:])
@@ -192,13 +197,11 @@ class _State:
 class _Cache:
     """Serves the best stored candidate of each question or stores the question, and audits a share of the hits."""
 
-    def __init__(
-        self, simulation: DriftSimulation, monitor: DriftMonitor, *, share: float, shadow_share: float, seed: int
-    ) -> None:
+    def __init__(self, simulation: DriftSimulation, monitor: DriftMonitor, *, share: float, seed: int) -> None:
         self.states = [_State(0, 0, monitor.threshold)]
         self._simulation = simulation
         self._monitor = monitor
-        self._share, self._shadow_share, self._seed = share, shadow_share, seed
+        self._share, self._seed = share, seed
         self._vectors = np.empty_like(simulation.vectors)
         self._entries: list[int] = []
         self._clusters: dict[int, str] = {}
@@ -241,8 +244,7 @@ class _Cache:
     def _audited(self, request: int, score: float) -> bool:
         if self._monitor.serves(score):
             return audits(str(request), share=self._share, seed=self._seed)
-        wanted = self._monitor.wants_shadow_audit(score)
-        return wanted and audits(str(request), share=self._shadow_share, seed=self._seed)
+        return bool(self._share) and self._monitor.wants_shadow_audit(score)
 
     def _audit(self, request: int, entry: int, score: float) -> None:
         right = self._right(request, entry)
@@ -309,3 +311,35 @@ def _audits_to_target(after: Sequence[_Hit], switches: Sequence[Switch], target:
 
 def _wrong_rate(hits: Sequence[_Hit]) -> float | None:
     return sum(not hit.right for hit in hits) / len(hits) if hits else None
+
+
+@click.command()
+@click.option(
+    "--first", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Its first half is played."
+)
+@click.option("--then", type=click.Path(path_type=Path), required=True, metavar="FILE", help="It is played whole.")
+@click.option("--shuffle", is_flag=True, help="Play the second in random order.")
+@click.option("--threshold", type=float, help="Least score at the start. Default: read off the first at the target.")
+@click.option("--target", default=0.05, show_default=True, help="Share of the hits that may be wrong.")
+@click.option("--share", default=0.05, show_default=True, help="Share of the hits that are audited.")
+@click.option("--seed", default=7, show_default=True, help="Of the audits and of --shuffle.")
+def main(
+    *, first: Path, then: Path, shuffle: bool, threshold: float | None, target: float, share: float, seed: int
+) -> None:
+    """Play two labelled streams through one cache; print as JSON what the audits did.
+
+    Example: python -m costkit_evals.cache_drift --first duplicates.jsonl.gz --then near-misses.jsonl.gz --shuffle
+    """
+    before = [(one.text, one.group) for one in questions(first)]
+    after = [(one.text, one.group) for one in questions(then)]
+    if shuffle:
+        random.Random(seed).shuffle(after)  # noqa: S311  a draw, no secret
+    simulation = DriftSimulation(
+        before[: len(before) // 2], after, embedder=default_embedder(), equivalence=FittedScore()
+    )
+    found = simulation.run(threshold=threshold, target=target, share=share, seed=seed)
+    click.echo(json.dumps(asdict(found), indent=1))
+
+
+if __name__ == "__main__":
+    main()

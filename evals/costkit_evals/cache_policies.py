@@ -19,7 +19,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from costkit.cache.equivalence import (
-    PAIR_WEIGHT,
+    UNHURRIED_SECONDS,
     Candidate,
     Coefficients,
     CosineScore,
@@ -35,7 +35,6 @@ from costkit.errors import ConfigurationError
 __all__ = [
     "POLICIES",
     "Choice",
-    "FusedEverywhere",
     "GuardsOnly",
     "PairModelOnly",
     "PolicyName",
@@ -44,11 +43,8 @@ __all__ = [
     "score_of",
 ]
 
-PolicyName = Literal["costkit", "fixed", "guards", "pair", "vcache"]
+PolicyName = Literal["costkit", "costkit+answers", "fixed", "guards", "pair", "vcache"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
-
-# A replay must not depend on how busy the machine is.
-UNHURRIED_SECONDS = 3600.0
 
 Vectors = NDArray[np.float32]
 
@@ -81,6 +77,16 @@ class Choice:
             raise ConfigurationError(f"--policy {text!r}: {number!r} is no {_MEANING[name]}")
         return cls(name=name, value=value)
 
+    @property
+    def ours(self) -> bool:
+        """True for the product's own policies."""
+        return self.name.startswith("costkit")
+
+    @property
+    def answers(self) -> bool:
+        """True where it is known which stored answers are the same, see ``costkit.cache.agreement``."""
+        return self.name == "costkit+answers"
+
     def __str__(self) -> str:
         """Return what ``parse`` read."""
         return self.name if self.value is None else f"{self.name}:{self.value:g}"
@@ -88,6 +94,7 @@ class Choice:
 
 _MEANING = {
     "costkit": "threshold of the equivalence score (log odds)",
+    "costkit+answers": "threshold of the equivalence score (log odds)",
     "fixed": "cosine from 0 to 2",
     "guards": "cosine from 0 to 2",
     "pair": "threshold of the pair model (log odds)",
@@ -103,7 +110,13 @@ class GuardsOnly:
     name: str = "guards"
     per_log_odds: float = 0.05
 
-    def score(self, question: str, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def score(
+        self,
+        question: str,
+        candidates: Sequence[Candidate],
+        *,
+        threshold: float | None = None,  # noqa: ARG002
+    ) -> list[Verdict]:
         """Return the cosines, minus infinity where a guard objects."""
         found = []
         for candidate in candidates:
@@ -124,7 +137,13 @@ class PairModelOnly:
         #: Seconds that the pair model has taken so far.
         self.model_seconds = 0.0
 
-    def score(self, question: str, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def score(
+        self,
+        question: str,
+        candidates: Sequence[Candidate],
+        *,
+        threshold: float | None = None,  # noqa: ARG002
+    ) -> list[Verdict]:
         """Return the model's log odds and probabilities."""
         began = time.perf_counter()
         found = self._model.score(question, [candidate.question for candidate in candidates])
@@ -132,54 +151,21 @@ class PairModelOnly:
         return [Verdict(score=_log_odds(one), probability=one) for one in found]
 
 
-class FusedEverywhere:
-    """The equivalence score with a pair model that is read for every candidate.
-
-    The cache reads the model only where it can change the decision at one threshold. At that threshold this score
-    serves the same candidates, and it does so at every other threshold too, as a curve needs.
-
-    Args:
-        fitted: The equivalence score without a model.
-        model: The pair model.
-    """
-
-    def __init__(self, fitted: FittedScore, model: PairModel) -> None:
-        self._fitted = fitted
-        self._model = PairModelOnly(model)
-        self.name = f"{fitted.name}+{model.name}"
-        self.threshold = fitted.threshold
-        self.per_log_odds = fitted.per_log_odds
-
-    def score(self, question: str, candidates: Sequence[Candidate]) -> list[Verdict]:
-        """Return the fitted log odds, shifted by the model's."""
-        fitted, read = self._fitted.score(question, candidates), self._model.score(question, candidates)
-        scores = [one.score + PAIR_WEIGHT * other.score for one, other in zip(fitted, read, strict=True)]
-        return [
-            Verdict(score=score, probability=float(expit(score)), findings=one.findings)
-            for score, one in zip(scores, fitted, strict=True)
-        ]
-
-
 def _log_odds(probability: float) -> float:
     bounded = min(max(probability, 1e-6), 1 - 1e-6)
     return math.log(bounded / (1 - bounded))
 
 
-def score_of(
-    name: PolicyName, *, coefficients: Coefficients | None, model: PairModel | None, threshold: float | None = None
-) -> Equivalence | None:
+def score_of(name: PolicyName, *, coefficients: Coefficients | None, model: PairModel | None) -> Equivalence | None:
     """Return the score behind a policy; None for vCache, which has none, and for the pair model where there is none.
 
     Args:
         name: The policy.
         coefficients: Of the equivalence score. Default: the shipped ones.
         model: A pair model, if there is one.
-        threshold: The one that the cache would have; a score for it alone reads a pair model less often.
     """
-    if name == "costkit":
-        if model is None or threshold is not None:
-            return FittedScore(coefficients, model=model, threshold=threshold, budget_seconds=UNHURRIED_SECONDS)
-        return FusedEverywhere(FittedScore(coefficients), model)
+    if name in ("costkit", "costkit+answers"):
+        return FittedScore(coefficients, model=model, budget_seconds=UNHURRIED_SECONDS)
     if name == "fixed":
         return CosineScore()
     if name == "guards":

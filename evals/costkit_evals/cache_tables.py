@@ -66,7 +66,16 @@ _KINDS: Mapping[str, Sequence[str]] = {
 }
 _WORDS = ("policy", "operating_point", "measure", "target", "other")
 # Figures that few rows have share a column.
-_OTHER = {"p50_ratio": "{} times", "inserts": "{} inserts", "memory_mb": "{} MB of memory", "disk_mb": "{} MB on disk"}
+_OTHER = {
+    "p50_ratio": "{} times",
+    "inserts": "{} inserts",
+    "memory_mb": "{} MB of memory",
+    "disk_mb": "{} MB on disk",
+    "resting": "{} rest on it",
+    "gone": "{} went",
+    "seconds": "{} s",
+    "file_mb": "{} MB",
+}
 
 
 def show(rows: Sequence[Mapping[str, object]], notes: Sequence[str], *, console: Console | None = None) -> None:

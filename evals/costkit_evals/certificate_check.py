@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 
 import click
 
-from costkit.cache.certificate import Abstention, Certificate, certify
+from costkit.cache.calibrate import Abstention, certify
+from costkit.cache.certificate import Certificate
 from costkit.cache.equivalence import Coefficients, CosineScore, Equivalence, FittedScore
 from costkit.cache.labelled import Question, questions
 from costkit.cache.replay import Replay
@@ -83,12 +83,12 @@ def check(
     """
     texts, groups = [one.text for one in stream], [one.group for one in stream]
     vectors = embedder.embed(texts)
-    at = lru_cache(maxsize=None)(Replay(texts, groups, vectors, equivalence).at)
+    replay = Replay(texts, groups, vectors, equivalence)
     done = []
     for target in targets:
         made: list[Certificate | Abstention] = []
         for seed in range(splits):
-            made.append(certify(texts, groups, vectors, equivalence, target=target, seed=seed, at=at))
+            made.append(certify(replay, target=target, seed=seed))
             on_split(f"{name} at {target:g}")
         done.append(_check(name, equivalence.name, target, made))
     return done

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -82,7 +83,7 @@ def test_the_order_of_the_observations_does_not_matter(own: list[tuple[float, bo
 @given(OBSERVATIONS)
 def test_a_record_survives_json(own: list[tuple[float, bool, Source]]) -> None:
     entry, _ = records(own)
-    assert Record.from_json(json.loads(json.dumps(entry.served().to_json()))) == entry.served()
+    assert Record.from_json(json.loads(json.dumps(entry.to_json()))) == entry
 
 
 @pytest.mark.parametrize("payload", [{}, {"seen": [], "refused": [], "colour": "red"}, {"seen": 3, "refused": []}])
@@ -173,11 +174,6 @@ def test_an_edit_or_a_re_ask_cannot_say_right(source: Source) -> None:
         judge(Record(), Record(), hit(), right=True, source=source)
 
 
-def test_a_cluster_reports_its_re_ask_rate() -> None:
-    _, cluster = records([(0.95, False, "re-ask")], cluster=Record().served().served())
-    assert (Record().re_ask_rate, cluster.re_ask_rate) == (None, 0.5)
-
-
 @pytest.mark.parametrize(
     ("nearest", "cosine", "expected"), [("lead", 0.75, "lead"), ("lead", 0.74, "own"), (None, 1.0, "own")]
 )
@@ -201,40 +197,66 @@ def test_a_share_above_one_is_refused() -> None:
         audits("run", share=5)
 
 
+EAST, NORTH = (1.0, 0.0), (0.0, 1.0)
+
+
+def asked(
+    watch: ReAsks, *, user: str | None = "ann", identity: str = "i", vector: Sequence[float] = EAST
+) -> tuple[Served, ...]:
+    def embed(_question: str) -> Sequence[float]:
+        raise AssertionError("the vector was given")
+
+    return watch.asked(user=user, identity=identity, vector=vector, embed=embed)
+
+
 @pytest.mark.parametrize(("seconds", "cosine", "counted"), [(0, 0.8, 1), (120, 1.0, 1), (121, 1.0, 0), (10, 0.79, 0)])
 def test_a_near_question_within_two_minutes_is_a_re_ask(seconds: float, cosine: float, counted: int) -> None:
     clock = FixedClock()
     watch = ReAsks(clock=clock)
-    watch.served(hit(), user="ann", identity="i")
+    watch.served(hit(), user="ann", identity="i", vector=EAST)
     clock.advance(seconds)
-    assert len(watch.asked(user="ann", identity="i", cosine=lambda _: cosine)) == counted
+    assert len(asked(watch, vector=(cosine, math.sqrt(1 - cosine**2)))) == counted
+
+
+def test_the_question_of_an_exact_hit_is_embedded_once_somebody_asks_again() -> None:
+    watch = ReAsks(clock=FixedClock())
+    watch.served(hit(), user="ann", identity="i")
+    embedded: list[str] = []
+
+    def embed(question: str) -> tuple[float, float]:
+        embedded.append(question)
+        return EAST
+
+    for vector in (NORTH, NORTH, EAST):
+        found = watch.asked(user="ann", identity="i", vector=vector, embed=embed)
+    assert found == (hit(),)
+    assert embedded == [hit().question]
 
 
 def test_a_hit_is_asked_again_once_and_by_its_own_user_and_identity() -> None:
     watch = ReAsks(clock=FixedClock())
-    watch.served(hit(), user="ann", identity="i")
-    watch.served(hit(), user=None, identity="i")
+    watch.served(hit(), user="ann", identity="i", vector=EAST)
+    watch.served(hit(), user=None, identity="i", vector=EAST)
     for user, identity in (("bob", "i"), ("ann", "j"), (None, "i")):
-        assert watch.asked(user=user, identity=identity, cosine=lambda _: 1.0) == ()
-    assert watch.asked(user="ann", identity="i", cosine=lambda _: 1.0) == (hit(),)
-    assert watch.asked(user="ann", identity="i", cosine=lambda _: 1.0) == ()
+        assert asked(watch, user=user, identity=identity) == ()
+    assert asked(watch, user="ann", identity="i") == (hit(),)
+    assert asked(watch, user="ann", identity="i") == ()
 
 
 def test_an_earlier_hit_stays_watched_while_another_is_asked_again() -> None:
     watch = ReAsks(clock=FixedClock())
-    watch.served(hit(entry="e1"), user="ann", identity="i")
-    watch.served(hit(entry="e2"), user="ann", identity="i")
-    again = watch.asked(user="ann", identity="i", cosine=lambda one: 1.0 if one.entry_id == "e2" else 0.0)
-    assert again == (hit(entry="e2"),)
-    assert watch.asked(user="ann", identity="i", cosine=lambda _: 1.0) == (hit(entry="e1"),)
+    watch.served(hit(entry="e1"), user="ann", identity="i", vector=EAST)
+    watch.served(hit(entry="e2"), user="ann", identity="i", vector=NORTH)
+    assert asked(watch, vector=NORTH) == (hit(entry="e2"),)
+    assert asked(watch, user="ann", identity="i") == (hit(entry="e1"),)
 
 
 def test_memory_is_bounded_by_users_and_by_hits_of_a_user() -> None:
     watch = ReAsks(clock=FixedClock())
     for number in range(1001):
-        watch.served(hit(), user=f"user {number}", identity="i")
-    assert watch.asked(user="user 0", identity="i", cosine=lambda _: 1.0) == ()
+        watch.served(hit(), user=f"user {number}", identity="i", vector=EAST)
+    assert asked(watch, user="user 0", identity="i") == ()
     for number in range(5):
-        watch.served(hit(entry=f"e{number}"), user="user 1", identity="j")
-    again = watch.asked(user="user 1", identity="j", cosine=lambda _: 1.0)
+        watch.served(hit(entry=f"e{number}"), user="user 1", identity="j", vector=EAST)
+    again = asked(watch, user="user 1", identity="j")
     assert [one.entry_id for one in again] == ["e1", "e2", "e3", "e4"]

@@ -17,13 +17,13 @@ EMBEDDER = HashEmbedder(dimensions=2048)
 
 
 def stream(groups: int, *, mislabelled: int = 0) -> list[Question]:
-    """Every group asks the same words twice; the second question of the first ``mislabelled`` has another group."""
-    texts = [f"alpha{group} beta{group} gamma{group}" for group in range(groups)]
+    """Every group asks the same words in two orders; the second question of the first ``mislabelled`` has another group."""
+    words = [(f"alpha{group}", f"beta{group}", f"gamma{group}") for group in range(groups)]
     again = [f"other{group}" if group < mislabelled else str(group) for group in range(groups)]
     return [
         Question(text=text, group=group)
-        for names in (map(str, range(groups)), again)
-        for text, group in zip(texts, names, strict=True)
+        for turn, names in ((1, map(str, range(groups))), (-1, again))
+        for text, group in zip((" ".join(one[::turn]) for one in words), names, strict=True)
     ]
 
 
@@ -43,7 +43,7 @@ def test_a_stream_that_errs_more_than_the_target_is_never_certified() -> None:
 
     assert found.abstained == 5
     assert found.threshold is found.hit_rate is None
-    assert "independent hits wrong" in found.reason
+    assert "were wrong where the sequence starts" in found.reason
 
 
 def test_splits_that_exceed_the_target_are_counted() -> None:

@@ -5,7 +5,7 @@ multiplies the stake by the likelihood ratio of Bernoulli(q) against Bernoulli(t
 average. A new stake of ``1 / HORIZON`` is laid at every audit, since drift may begin at any of them (a Shiryaev-Roberts
 sum), and the stakes are averaged over several q. By Ville's inequality the sum reaches ``1 / FALSE_ALARM`` within k
 horizons with probability at most ``k * FALSE_ALARM``, whatever the order of the hits: at most one false alarm in
-10,000 audits on average. The bets are those of Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
+2,000 audits on average. The bets are those of Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
 betting" (JRSS B, 2024); the sum is the e-detector of Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework
 for sequential change detection" (2022).
 
@@ -27,7 +27,7 @@ from costkit.errors import ConfigurationError, StoreError
 
 __all__ = ["DriftMonitor", "Voided"]
 
-FALSE_ALARM = 0.01
+FALSE_ALARM = 0.05
 HORIZON = 100  # audits; 2,000 hits where 5% are audited
 CONFIDENCE = 0.75
 WINDOW = 300  # audits
@@ -52,7 +52,7 @@ class DriftMonitor:
     """What the audits have said so far, and what may be served: an immutable state that has a JSON form.
 
     The threshold only ever rises. Where no value of the grid is good enough, only exact hits are served; would-be hits
-    from ``threshold`` on should then be audited as well (the fresh answer is there, it only has to be judged), and once
+    from ``threshold`` on are then audited one and all (the fresh answer is there, it only has to be judged), and once
     they bound the rate at a threshold, semantic hits return from there on. A new calibration starts a new monitor.
 
     Attributes:

@@ -2,68 +2,34 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from costkit.cache.guard_lemmas import lemma
 
-# --- lemmas ----------------------------------------------------------------------------------------------------------
+# --- folding ---------------------------------------------------------------------------------------------------------
 
-_IRREGULAR = (
-    "be is are was were been am being|have has had having|do does did done doing|go went gone goes|buy bought|"
-    "sell sold|lend lent|send sent|spend spent|build built|lose lost|win won|make made|take took taken|get got gotten|"
-    "give gave given|come came|become became|begin began begun|break broke broken|bring brought|catch caught|"
-    "choose chose chosen|draw drew drawn|drink drank drunk|drive drove driven|eat ate eaten|fall fell fallen|"
-    "feel felt|fight fought|find found|fly flew flown|forget forgot forgotten|freeze froze frozen|grow grew grown|"
-    "hear heard|hide hid hidden|hold held|keep kept|know knew known|leave left leaves|learn learnt|mean meant|meet met|"
-    "pay paid|ride rode ridden|rise rose risen|run ran|say said|see saw seen|shake shook|shoot shot|show shown|"
-    "sing sang sung|sink sank sunk|sleep slept|speak spoke spoken|steal stole stolen|stand stood|swim swam swum|"
-    "teach taught|tear tore torn|tell told|think thought|throw threw thrown|understand understood|wake woke woken|"
-    "wear wore worn|write wrote written|withdraw withdrew withdrawn|man men|woman women|child children kid kids|"
-    "person people|foot feet|tooth teeth|mouse mice|wife wives|knife knives|life lives|half halves|die dying|lie lying|"
-    "analysis analyses|die died dies|tie tied ties|use using used uses|movie movies|cookie cookies|shoe shoes"
-)
-_WHOLE = frozenset(
-    "thing nothing something anything everything during morning evening king spring string ring bring sing swing wing "
-    "sling building wedding ceiling need feed speed seed weed breed indeed exceed succeed proceed bed red hundred news "
-    "always series species perhaps whereas its this his has was us is does less unless yes plus bus gas lens business "
-    "process access address success across".split()
-)
-
-
-@cache
-def _irregular() -> dict[str, str]:
-    return {form: forms.split()[0] for forms in _IRREGULAR.split("|") for form in forms.split()}
-
-
-@lru_cache(maxsize=16384)
-def lemma(word: str) -> str:
-    """Return a key that the plural, past and -ing forms of an English word share with it (not always a word)."""
-    word = _irregular().get(word, word)
-    if len(word) < 4 or not (word.isascii() and word.isalpha()):
-        return word
-    return _bare(word if word in _WHOLE else _uninflected(word))
-
-
-def _uninflected(word: str) -> str:
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("sses", "shes", "ches", "xes", "zes")):
-        return word[:-2]
-    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        return word[:-1]
-    if word.endswith("ied") and len(word) > 4:
-        return word[:-3] + "y"
-    for ending in ("ing", "ed"):
-        stem = word.removesuffix(ending)
-        if stem != word and len(stem) > 1 and any(letter in "aeiouy" for letter in stem):
-            return stem
-    return word
-
-
-def _bare(stem: str) -> str:
-    """Fold what inflection adds or drops: the doubled last consonant and the silent e."""
-    if len(stem) > 2 and stem[-1] == stem[-2] and stem[-1] not in "aeiou":
-        stem = stem[:-1]
-    return stem[:-1] if len(stem) > 3 and stem.endswith("e") else stem
-
+REWRITES = {
+    "won't": "will not", "wont": "will not", "can't": "can not", "cant": "can not", "cannot": "can not",
+    "shan't": "shall not", "at least": "atleast", "at the least": "atleast", "at most": "atmost",
+    "at the most": "atmost", "greater than or equal to": "atleast", "more than or equal to": "atleast",
+    "less than or equal to": "atmost", "equal to": "equalto", "not equal to": "otherthan", "no more than": "atmost", "not more than": "atmost", "no less than": "atleast",
+    "not less than": "atleast", "no fewer than": "atleast", "up to": "atmost", "no later than": "before",
+    "no earlier than": "after", "most expensive": "dearest", "priciest": "dearest", "costliest": "dearest",
+    "least expensive": "cheapest", "more expensive": "dearer", "pricier": "dearer", "costlier": "dearer",
+    "less expensive": "cheaper", "per cent": "percent", "no longer": "not", "no matter": "whatever",
+    "not only": "and", "whether or not": "whether", "or not": " ", "why not": "why", "wanna": "want to",
+    "gonna": "going to", "how come": "why", "for what reason": "why", "how to": "how do", "hows": "how is",
+    "whats": "what is", "wheres": "where is", "whos": "who is",
+    "the us": "the usa",
+    "nyc": "new york",
+    "wwii": "world war 2", "ww2": "world war 2", "wwi": "world war 1", "ww1": "world war 1", "ww3": "world war 3",
+    "wwiii": "world war 3", "o'clock": "oclock", "a half": "half", "half a": "0.5", "half an": "0.5",
+    "sign in": "log in", "sign out": "log out", "login": "log in", "logout": "log out", "signin": "log in",
+    "signout": "log out", "c++": "cplusplus", "c#": "csharp", "f#": "fsharp", ".net": "dotnet",
+    "nothing but": "only", "don't know": "wonder", "dont know": "wonder", "do not know": "wonder",
+    "don't understand": "wonder", "do not understand": "wonder", "dont understand": "wonder", "not sure": "wonder",
+    "don't remember": "wonder", "can't figure out": "wonder", "cannot figure out": "wonder", "don't forget": "remember",
+    "other than": "except", "aside from": "except", "all but": "except", "a few": "few",
+    "get rid of": "remove", "instead of": "instead", "rather than": "instead", "can't remember": "forgot", "cannot remember": "forgot", "can not remember": "forgot", "opposed to": "vs", "compared to": "vs", "compared with": "vs", "in comparison to": "vs",
+}  # fmt: skip
 
 # --- numbers, units, dates -------------------------------------------------------------------------------------------
 
@@ -93,22 +59,34 @@ ROMAN = {"ii": 2, "iii": 3, "vii": 7, "viii": 8, "ix": 9, "xi": 11, "xii": 12}
 
 # dimension: unit names (first one shows), each group with the factor to the dimension's base.
 _UNITS = (
-    "time=1:second seconds sec secs s;60:minute minutes min mins;3600:hour hours hr hrs h;86400:day days daily;"
+    "time=1:second seconds sec secs s;.001:millisecond milliseconds ms msec;.000001:microsecond microseconds usec;"
+    "1e-9:nanosecond nanoseconds ns;60:minute minutes min mins;3600:hour hours hr hrs h;86400:day days daily;"
     "604800:week weeks weekly;1209600:fortnight fortnights|"
     "months=1:month months monthly;12:year years yr yrs yearly annual annually;120:decade decades;1200:century centuries|"
     "length=1:metre metres meter meters m;1000:kilometre kilometres kilometer kilometers km kms;.01:centimetre "
-    "centimetres centimeter centimeters cm cms;.001:millimetre millimetres millimeter millimeters mm;"
+    "centimetres centimeter centimeters cm cms;.001:millimetre millimetres millimeter millimeters mm;1e-6:micrometre micrometres micrometer "
+    "micrometers micron microns um;1e-9:nanometre nanometres nanometer nanometers nm;"
     "1609.344:mile miles;.3048:foot feet ft;.0254:inch inches;.9144:yard yards|"
-    "mass=1:gram grams gramme grammes;1000:kilogram kilograms kilo kilos kg kgs;.001:milligram milligrams mg;"
+    "mass=1:gram grams gramme grammes g;1000:kilogram kilograms kilo kilos kg kgs;.001:milligram milligrams mg mgs;"
+    "1e-6:microgram micrograms mcg mcgs ug;1e-9:nanogram nanograms ng;"
     "1000000:tonne tonnes ton tons;453.59237:lb lbs;28.349523:ounce ounces oz|"
-    "volume=1:litre litres liter liters;.001:millilitre millilitres milliliter milliliters ml;3.785:gallon gallons;"
+    "volume=1:litre litres liter liters l;.001:millilitre millilitres milliliter milliliters ml mls cc;.01:centilitre "
+    "centilitres centiliter centiliters cl;.1:decilitre decilitres deciliter deciliters dl;1e-6:microlitre microlitres "
+    "microliter microliters ul;3.785:gallon gallons gal;.9464:quart quarts qt;"
     ".2366:cup cups;.01479:tablespoon tablespoons tbsp;.00493:teaspoon teaspoons tsp;.4732:pint pints|"
     "bytes=1:kb kilobyte kilobytes;1000:mb megabyte megabytes;1000000:gb gigabyte gigabytes gig gigs;1000000000:tb "
-    "terabyte terabytes|"
+    "terabyte terabytes;1000000000000:pb petabyte petabytes;.001:byte bytes;1.024:kib;1048.576:mib;1073741.824:gib;"
+    "1099511627.776:tib|rate=1:kbps kbit;1000:mbps mbit;1000000:gbps gbit|frequency=1:hz;1000:khz;1000000:mhz;1000000000:ghz|"
     "celsius=1:celsius centigrade|fahrenheit=1:fahrenheit|kelvin=1:kelvin|percent=1:percent %|"
-    "power=1:watt watts;1000:kilowatt kilowatts kw|energy=1:kwh|"
+    "power=1:watt watts w;1000:kilowatt kilowatts kw;1000000:megawatt megawatts;1000000000:gigawatt gigawatts gw;"
+    "745.7:horsepower|energy=1:kwh;.001:wh;1000:mwh;.001163:kcal;.000277778:kj|voltage=1:volt volts v;.001:millivolt "
+    "millivolts mv;1000:kilovolt kilovolts kv|current=1:amp amps ampere amperes;.001:milliamp milliamps|"
+    "charge=1:mah;1000:ah|resistance=1:ohm ohms|pressure=1:psi;.145038:kpa;145.038:mpa;.0193368:mmhg;.0145038:mbar hpa|"
+    "speed=1:kmh kph;1.609344:mph;1.852:knot knots;3.6:mps|area=1:acre acres;2.47105:hectare hectares|iu=1:iu|substance=1:mmol;1000:mol;.001:umol|loudness=1:decibel decibels db|"
     "usd=1:usd dollar dollars bucks|eur=1:eur euro euros|gbp=1:gbp pound pounds quid sterling|inr=1:inr rupee rupees rs|"
-    "jpy=1:jpy yen|cny=1:cny yuan rmb|chf=1:chf franc francs|krw=1:krw won|cents=1:cent cents|pence=1:pence|"
+    "jpy=1:jpy yen|cny=1:cny yuan rmb|chf=1:chf franc francs|krw=1:krw won|aud=1:aud|nzd=1:nzd|sgd=1:sgd|"
+    "hkd=1:hkd|sek=1:sek|nok=1:nok|dkk=1:dkk|pln=1:pln zloty zlotys|czk=1:czk|mxn=1:mxn|brl=1:brl|zar=1:zar rand|"
+    "aed=1:aed dirham dirhams|rub=1:rub rouble roubles ruble rubles|cents=1:cent cents|pence=1:pence|"
     "btc=1:btc bitcoin bitcoins"
 )
 CURRENCY_SIGNS = {"$": "dollars", "€": "euros", "£": "pounds", "₹": "rupees", "¥": "yen"}
@@ -127,8 +105,10 @@ def _units() -> dict[str, tuple[str, str, float]]:
 
 UNITS = _units()
 BETWEEN_NUMBER_AND_UNIT = frozenset(
-    "working calendar business consecutive full whole square cubic more additional extra us".split()
+    "working calendar business consecutive full whole square sq cubic more additional extra us degree degrees".split()
 )
+# Words that say that a number is a version.
+VERSIONED = frozenset("version versions ver release build firmware".split())
 
 MONTHS = {
     name: names.split()[0]
@@ -220,35 +200,51 @@ ANTONYMS = (
     "vegan meat|gluten glutenfree|wired wireless|prepaid postpaid|front-end back-end|inward outward"
 )
 
+# Verbs and particles of which ANTONYMS knows the pairs.
+PHRASAL = frozenset(
+    lemma(verb)
+    for verb in "turn switch log sign check opt zoom clock put power move go come set step phase get tune".split()
+)
+PARTICLES = frozenset("on off in out up down".split())
+
 # axis: words that point one way : words that point the other.
 _COMPARATORS = (
-    "more=more greater:less fewer|size=higher larger bigger greater:lower smaller|length=longer taller:shorter|"
+    "more=more greater greaterthan:less fewer lessthan|size=higher larger bigger greater:lower smaller|length=longer taller:shorter|"
     "place=above over:below under beneath|bound=atmost max maximum ceiling:atleast min minimum|"
     "most=most:least fewest|extreme=highest largest biggest greatest:lowest smallest|longest=longest tallest:shortest|"
     "rank=best top:worst|better=better:worse|order=before prior:after following|earliest=earliest soonest:latest|"
     "speed=faster quicker:slower|fastest=fastest quickest:slowest|price=cheapest:dearest|pricier=cheaper:dearer|"
-    "age=older:younger newer|oldest=oldest:youngest newest|reach=atmost under below:over above|"
+    "age=older:younger newer|oldest=oldest:youngest newest|reach=atmost under below lessthan:over above atleast "
+    "greaterthan|strict=greaterthan:atleast|strictly=lessthan:atmost|"
     "weight=heavier:lighter|heaviest=heaviest:lightest|easy=easier:harder|easiest=easiest:hardest|temp=hotter warmer:colder|"
     "hottest=hottest warmest:coldest|strong=stronger:weaker|strongest=strongest:weakest|rich=richest:poorest|"
-    "near=nearest closest:farthest furthest|safe=safer:riskier|safest=safest:riskiest"
+    "near=nearest closest:farthest furthest|safe=safer:riskier|safest=safest:riskiest|"
+    "equality=equalto:otherthan"
 )
 COMPARATORS = tuple(
     (frozenset(one.split()), frozenset(other.split()))
     for line in _COMPARATORS.split("|")
     for one, other in [line.partition("=")[2].split(":")]
 )
+BOUNDS = frozenset(word for pair in COMPARATORS for side in pair for word in side)
+# Prepositions whose two sides cannot change places, and words between which order says nothing.
+ASYMMETRIC = frozenset("instead to into than from by over after before onto towards".split())
+SYMMETRIC = frozenset("and or vs versus with between".split())
 
 # --- negation --------------------------------------------------------------------------------------------------------
 
 NEGATORS = frozenset("not no never without none nobody nothing nowhere neither nor non lacking".split())
 # A word that says "it does not happen" without a negator; with it on the other side, polarity is undecided.
 SOFT_NEGATIVES = frozenset(
-    "fail failure failed unable impossible refuse refusal trouble problem issue error struggle stuck wrong broken break "
-    "stop deny denied reject block prevent avoid lack missing miss free forbid forbidden prohibit prohibited ban stuck "
-    "skip ignore except instead rather than only empty absent absence lose lost forget forgot unwilling hate dislike "
-    "difficult hard inability cannot dead down crash disabled disable invalid ineligible zero wrongly hardly barely "
-    "rarely late overdue bounce exempt outside spare opt exclude fall declined decline keep cease still yet omit leave "
-    "quit false until already unless offline unlimited".split()
+    lemma(word)
+    for word in (
+        "fail failure failed unable impossible refuse refusal trouble problem issue error struggle stuck wrong broken "
+        "break stop deny denied reject block prevent avoid lack missing miss free forbid forbidden prohibit prohibited "
+        "ban stuck skip ignore except instead rather than only empty absent absence lose lost forget forgot unwilling "
+        "hate dislike difficult hard inability cannot dead down crash disabled disable invalid ineligible zero wrongly "
+        "hardly barely rarely late overdue bounce exempt outside spare opt exclude fall declined decline keep cease "
+        "still yet omit leave quit false until already unless offline unlimited"
+    ).split()
 )
 PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "de", "mis", "anti")
 
@@ -348,6 +344,25 @@ EMBEDDING = frozenset(
     "know tell explain show say ask wonder wondering understand see learn sure idea remember me out about describe "
     "clarify check advise us and or".split()
 )
+POLITE = frozenset(
+    "hi hello hey please pls so ok okay and but well also then quick question sorry thanks exactly".split()
+)
+QUESTION_WORDS = frozenset("how why when where who whom whose what which".split())
+BEFORE_QUESTION_WORD = frozenset("in on at by from until since for to till".split())
+PERMISSION = frozenset("can could may should would will".split())
+SUBJECTS = frozenset("i we you they he she it there the my your our anyone somebody".split())
+# What "how" asks for together with the next word.
+HOW = {
+    "long": "duration when count", "old": "age", "often": "frequency count", "frequently": "frequency count",
+    "far": "distance count", "soon": "when duration", "late": "when", "early": "when", "quickly": "duration when",
+    "about": "",
+}  # fmt: skip
+DEGREES = frozenset("good best well really like too very".split())
+# Words that may stand between "what" and the noun that says what is asked for.
+BEFORE_HEAD = frozenset(
+    "is are was were the a an s best easiest right correct current average main proper some of simplest quickest most "
+    "exact typical maximum minimum total possible different good easy would be your opening closing normal usual".split()
+)
 # What the noun after "what is the" asks for.
 HEADS = {
     lemma(noun): asked
@@ -422,11 +437,11 @@ NAMES = {
     for line in _NAMES.split("|")
     for form in [line.partition("=")[0], *line.partition("=")[2].split()]
 }
-# "us" is a pronoun unless it is written in capitals; these are common words as well and need their capital.
+# Names that are common words as well and need their capital.
 CASED_NAMES = frozenset(
-    "us ms states english apple amazon stripe ford oracle slack zoom notion windows excel chrome python java ruby "
-    "outlook react angular flask pandas mercury pixel visa ups mit git polish turkey mac".split()
-) - frozenset("python java excel windows chrome english git mac".split())
+    "us ms states apple amazon stripe ford oracle slack zoom notion ruby outlook react angular flask pandas mercury "
+    "pixel visa ups mit polish turkey".split()
+)
 # Capitalised words inside a sentence that name nothing.
 NOT_NAMES = frozenset(
     "i i'm i've i'd i'll im mr mrs ms dr prof sir president st ok okay the a an and or of in on for to is are do does "
@@ -463,8 +478,8 @@ _LANGUAGES = (
 LANGUAGES = {
     language: frozenset(known.split()) for line in _LANGUAGES.split("|") for language, known in [line.split("=")]
 }
-SCRIPTS = (
-    ("cyrillic", 0x0400, 0x052F), ("greek", 0x0370, 0x03FF), ("hebrew", 0x0590, 0x05FF), ("arabic", 0x0600, 0x06FF),
-    ("devanagari", 0x0900, 0x097F), ("bengali", 0x0980, 0x09FF), ("tamil", 0x0B80, 0x0BFF), ("thai", 0x0E00, 0x0E7F),
-    ("hangul", 0xAC00, 0xD7AF), ("kana", 0x3040, 0x30FF), ("han", 0x4E00, 0x9FFF),
-)  # fmt: skip
+# The first word of a character's Unicode name: the scripts that go by another name, and what belongs to no script.
+SCRIPTS = {
+    "CJK": "han", "IDEOGRAPHIC": "han", "HIRAGANA": "kana", "KATAKANA": "kana", "KATAKANA-HIRAGANA": "kana",
+    "LATIN": "", "COMBINING": "", "MODIFIER": "", "VARIATION": "",
+}  # fmt: skip

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from costkit.cache import guard_words as lists
-from costkit.cache.guard_reading import Quantity, Reading, read
-from costkit.cache.guard_words import lemma
+from costkit.cache.guard_figures import Quantity
+from costkit.cache.guard_lemmas import lemma
+from costkit.cache.guard_reading import Reading, read
 
-__all__ = ["GUARDS", "Finding", "Reading", "compare", "read"]
+__all__ = ["GUARDS", "Finding", "Reading", "compare", "facts_in", "read"]
 
 GUARDS: tuple[str, ...] = (
     "number", "unit", "date", "code", "entity", "negation", "antonym", "comparator", "direction", "scope", "intent",
@@ -42,7 +43,7 @@ def compare(asked: Reading, earlier: Reading) -> tuple[Finding, ...]:
     Which guards fire does not depend on which question was asked first; the reasons name the asked one first.
     Questions in other languages than English are compared by language, numbers and codes alone.
     """
-    if asked.words == earlier.words and asked.names == earlier.names:
+    if (asked.words, asked.names, asked.unread) == (earlier.words, earlier.names, earlier.unread):
         return ()
     if reason := _language(asked, earlier):
         return (Finding("language", reason),)
@@ -55,6 +56,20 @@ def compare(asked: Reading, earlier: Reading) -> tuple[Finding, ...]:
     return tuple(Finding(guard, found[guard]) for guard in GUARDS if guard in found)
 
 
+def facts_in(one: Reading, other: Reading) -> frozenset[object]:
+    """Return the numbers, dates, codes and names of one text that stand in another too, in any form."""
+    quantities = {quantity for quantity in one.quantities if not _slight(quantity)} - set(_unmatched(one, other))
+    dates = {
+        (kind, value)
+        for kind, values in one.dates.items()
+        for value in values
+        if value in other.dates.get(kind, ()) or value in other.squeezed
+    }
+    codes = set(one.codes.values()) - set(_codes_of(one, other))
+    names = {name for run in one.names for name in run} - set(_missing(one, other))
+    return frozenset[object]().union(quantities, dates, codes, names)
+
+
 def _both_english(asked: Reading, earlier: Reading) -> bool:
     return asked.language in ("", "en") and earlier.language in ("", "en")
 
@@ -62,7 +77,16 @@ def _both_english(asked: Reading, earlier: Reading) -> bool:
 def _language(asked: Reading, earlier: Reading) -> str:
     if asked.language and earlier.language and asked.language != earlier.language:
         return f"asked in {asked.language}, the earlier one in {earlier.language}"
-    return ""
+    if asked.unread == earlier.unread:
+        return ""
+    script = next((one.language for one in (asked, earlier) if _in_other_script(one)), "")
+    if script:
+        return f"{script} is compared letter by letter"
+    return _against(asked.unread[:20], earlier.unread[:20]) if asked.unread and earlier.unread else ""
+
+
+def _in_other_script(reading: Reading) -> bool:
+    return bool(reading.language) and reading.language not in lists.LANGUAGES
 
 
 def _one_sided(asked: str, earlier: str, kind: str) -> str:
@@ -91,7 +115,14 @@ def _close(asked: Reading, earlier: Reading) -> bool:
 def _same_quantity(one: Quantity, other: Quantity) -> bool:
     if one.dimension and other.dimension:
         return one.dimension == other.dimension and one.base == other.base
-    return one.value == other.value
+    return _same_figure(one, other)
+
+
+def _same_figure(one: Quantity, other: Quantity) -> bool:
+    """Say whether two numbers are equal but for their units."""
+    if one.fraction != other.fraction or not (one.fraction or one.version or other.version):
+        return one.value == other.value
+    return one.digits == other.digits
 
 
 def _unmatched(one: Reading, other: Reading) -> list[Quantity]:
@@ -107,14 +138,19 @@ def _also_written(quantity: Quantity, other: Reading) -> bool:
     """Say whether a number stands in the other question in another form, as part of a code, a date or a name."""
     if quantity.dimension in other.units:
         return any(lists.UNITS[unit][2] == quantity.base for unit in other.units[quantity.dimension])  # "weekly"
-    digits = f"{quantity.value:.10g}".replace(".", "").replace("-", "")
+    plain = {candidate.value for candidate in other.quantities if not candidate.fraction}
+    if quantity.fraction and quantity.parts <= plain:
+        return True
+    if any(quantity.value in candidate.parts for candidate in other.quantities):
+        return True
+    digits = (quantity.digits if quantity.version else f"{quantity.value:.10g}").replace(".", "").replace("-", "")
     return any(digits in code for code in other.codes) or digits in other.dates.get("year", ())
 
 
 def _number(asked: Reading, earlier: Reading) -> str:
     left, right = _unmatched(asked, earlier), _unmatched(earlier, asked)
     pairs = [(one, other) for one in left for other in right if one.ordinal == other.ordinal]
-    if any(one.value == other.value for one, other in pairs):
+    if any(_same_figure(one, other) for one, other in pairs):
         return ""  # the units differ
     if pairs:
         return _against(str(pairs[0][0]), str(pairs[0][1]))
@@ -126,13 +162,13 @@ def _number(asked: Reading, earlier: Reading) -> str:
 
 def _slight(quantity: Quantity) -> bool:
     """Say whether a number often stands for no number at all: one, a single, first, both."""
-    return quantity.value in (0, 1, 2) and not quantity.unit
+    return quantity.value in (0, 1, 2) and not quantity.unit and not quantity.fraction
 
 
 def _unit(asked: Reading, earlier: Reading) -> str:
     for one in _unmatched(asked, earlier):
         for other in _unmatched(earlier, asked):
-            if one.value == other.value:
+            if _same_figure(one, other):
                 return _against(str(one), str(other))
     for dimension in sorted(asked.units.keys() & earlier.units.keys()):
         left, right = _asked_units(asked, dimension), _asked_units(earlier, dimension)
@@ -270,11 +306,19 @@ def _negation(asked: Reading, earlier: Reading) -> str:
         return ""
     if flips:
         return flips
-    plain = earlier if asked.negated else asked
+    plain, negated = (earlier, asked) if asked.negated else (asked, earlier)
     fewer, more = _apart(asked, earlier)
-    if plain.softened or not (_close(asked, earlier) or (fewer < 2 and more < 4)):
+    if _softly(plain, negated) or not (_close(asked, earlier) or (fewer < 2 and more < 4)):
         return ""
     return "one is negated, the other is not"
+
+
+def _softly(plain: Reading, negated: Reading) -> bool:
+    """Say whether a word such as "unable" says in one question what a negator says in the other, of the same thing."""
+    return any(
+        soft - negated.spelling.keys() and (content >= plain.topic or content & negated.denied)
+        for soft, content in plain.soft
+    )
 
 
 def _prefixed(asked: Reading, earlier: Reading) -> str:
@@ -339,14 +383,11 @@ def _direction(asked: Reading, earlier: Reading) -> str:
     return _swapped(asked, earlier)
 
 
-_SYMMETRIC = frozenset("and or vs versus with between".split())
-
-
 def _swapped(asked: Reading, earlier: Reading) -> str:
     """Find who does what to whom: the same words, two of them in each other's place around a third."""
     if len(asked.content) != len(earlier.content) or len(asked.content) < 3 or asked.passive != earlier.passive:
         return ""
-    if not _SYMMETRIC.isdisjoint(asked.words):
+    if not lists.SYMMETRIC.isdisjoint(asked.words):
         return ""
     moved = [at for at, (one, other) in enumerate(zip(asked.content, earlier.content, strict=True)) if one != other]
     if len(moved) != 2 or moved[1] - moved[0] < 2:

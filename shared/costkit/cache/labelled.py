@@ -52,9 +52,7 @@ def questions(path: Path) -> list[Question]:
         DataError: The file is absent or empty, or a line is broken or lacks ``text`` or ``group``.
     """
     found = [
-        Question(
-            text=_text(row, "text", where), group=str(_field(row, "group", where)), family=str(row.get("family", ""))
-        )
+        Question(text=_text(row, "text", where), group=_group(row, where), family=str(row.get("family", "")))
         for where, row in _rows(path)
     ]
     return _some(found, path)
@@ -152,6 +150,13 @@ def _text(row: Mapping[str, object], name: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {name} must be a text that is not empty, got {value!r}")
     return value
+
+
+def _group(row: Mapping[str, object], where: str) -> str:
+    value = _field(row, "group", where)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise DataError(f"{where}: group must name the answer by a text or a number, got {value!r}")
+    return str(value)
 
 
 def _some(found: list[Row], path: Path) -> list[Row]:

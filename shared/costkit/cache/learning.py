@@ -1,6 +1,6 @@
 """Learning: what judged hits teach about an entry and its neighbourhood, on top of the score's probability.
 
-Three levels, each shrunk towards the one above: the score's calibrated probability p, a cluster of entries that lie
+Three levels, each shrunk towards the one above: the score's probability p, a cluster of entries that lie
 close together, and the entry. In log odds,
 
     log odds of "the stored answer serves" = logit(p) + shift of the entry,
@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import math
 import time
+from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from threading import Lock
@@ -59,29 +60,20 @@ class Record:
     """What is known of one entry, or of all entries of one cluster together: a value that has a JSON form.
 
     Attributes:
-        hits: Hits that were served.
         right: Judged right: explicitly or by an audit.
         wrong: Judged wrong: explicitly, by an audit or by an edit of the answer.
         re_asks: Hits after which the user asked nearly the same again.
         seen: Weight of the observations by the score's log odds at the time, in half units.
         refused: Keys of the questions that this entry must not answer; of a cluster, empty.
+        answer: Names the entry's answer: entries with equal names hold the same one. None is not known.
     """
 
-    hits: int = 0
     right: int = 0
     wrong: int = 0
     re_asks: int = 0
     seen: Mapping[int, float] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
-
-    @property
-    def re_ask_rate(self) -> float | None:
-        """Share of the hits that were asked again, or None without hits."""
-        return self.re_asks / self.hits if self.hits else None
-
-    def served(self) -> Record:
-        """Count one hit."""
-        return replace(self, hits=self.hits + 1)
+    answer: str | None = None
 
     def refuses(self, question: str) -> bool:
         """True if this entry answered this question wrongly before.
@@ -97,6 +89,16 @@ class Record:
         """
         return Record(refused=tuple(key for key in self.refused if key != _key(question)))
 
+    def without(self, entry: Record) -> Record:
+        """Return what the other entries of a cluster add up to, where this is the cluster's record."""
+        left = {place: weight - entry.seen.get(place, 0.0) for place, weight in self.seen.items()}
+        return Record(
+            right=max(self.right - entry.right, 0),
+            wrong=max(self.wrong - entry.wrong, 0),
+            re_asks=max(self.re_asks - entry.re_asks, 0),
+            seen={place: weight for place, weight in left.items() if weight > 0},
+        )
+
     def to_json(self) -> dict[str, object]:
         """Return the record as plain JSON values."""
         return {**asdict(self), "seen": [[place, weight] for place, weight in self.seen.items()]}
@@ -109,7 +111,7 @@ class Record:
             StoreError: The payload is not such a record.
         """
         try:
-            fields = dict(payload)
+            fields = {name: value for name, value in payload.items() if name != "hits"}  # entries count them now
             fields["seen"] = {int(place): float(weight) for place, weight in fields["seen"]}  # type: ignore[attr-defined]
             fields["refused"] = tuple(map(str, fields["refused"]))  # type: ignore[call-overload]
             return cls(**fields)  # type: ignore[arg-type]
@@ -156,14 +158,14 @@ def adjust(probability: float, question: str, *, entry: Record, cluster: Record)
     """Move a candidate's probability by what is known of its entry and of the rest of its cluster.
 
     Args:
-        probability: The score's calibrated probability (0 to 1) that the stored answer serves.
+        probability: The score's own probability (0 to 1) that the stored answer serves.
         question: The question asked.
         entry: The entry's record; ``Record()`` if nothing is known.
         cluster: The record of its cluster, which includes this entry.
     """
     if entry.refuses(question):
         return Adjusted(probability=0.0, shift=-math.inf, reason="this entry answered this question wrongly before")
-    others = _without(cluster, entry)
+    others = cluster.without(entry)
     if not entry.seen and not others.seen:
         return Adjusted(probability=probability, shift=0.0, reason="")
     shift = _shift(entry, prior=_shift(others, prior=0.0, sd=CLUSTER_SD), sd=ENTRY_SD)
@@ -240,43 +242,70 @@ class ReAsks:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._hits: OrderedDict[tuple[str, str], tuple[tuple[float, Served], ...]] = OrderedDict()
+        self._hits: OrderedDict[tuple[str, str], tuple[_Remembered, ...]] = OrderedDict()
         self._lock = Lock()
 
-    def served(self, hit: Served, *, user: str | None, identity: str) -> None:
+    def served(self, hit: Served, *, user: str | None, identity: str, vector: Sequence[float] | None = None) -> None:
         """Remember a hit. Users without a name are not tracked.
 
         Args:
             hit: The hit.
             user: Who asked.
             identity: The cache identity of the question; it names the tenant.
+            vector: Of the question; None where it was not embedded.
         """
-        if user is None:
-            return
-        with self._lock:
-            before = self._hits.pop((user, identity), ())
-            self._hits[user, identity] = (*before, (self._clock(), hit))[-HITS_PER_USER_MOST:]
-            while len(self._hits) > USERS_MOST:
-                self._hits.popitem(last=False)
+        if user is not None:
+            kept = None if vector is None else array("f", vector)
+            self._remember((user, identity), (_Remembered(at=self._clock(), hit=hit, vector=kept),))
 
-    def asked(self, *, user: str | None, identity: str, cosine: Callable[[Served], float]) -> tuple[Served, ...]:
+    def asked(
+        self,
+        *,
+        user: str | None,
+        identity: str,
+        vector: Sequence[float],
+        embed: Callable[[str], Sequence[float]],
+    ) -> tuple[Served, ...]:
         """Return the hits that a new question asks again; each hit is returned once. Call it before ``served``.
 
         Args:
             user: Who asks.
             identity: The cache identity of the question.
-            cosine: Gives the cosine similarity of the new question and that of a hit.
+            vector: Of the new question, of unit length.
+            embed: Gives the vector of a question that was served without one.
         """
         if user is None:
             return ()
         with self._lock:
             remembered = self._hits.pop((user, identity), ())
-            now = self._clock()
-            fresh = tuple((at, hit) for at, hit in remembered if now - at <= RE_ASK_SECONDS)
-            again = tuple(hit for _, hit in fresh if cosine(hit) >= RE_ASK_COSINE)
-            if kept := tuple((at, hit) for at, hit in fresh if hit not in again):
-                self._hits[user, identity] = kept
-        return again
+        now = self._clock()
+        fresh = [
+            one if one.vector is not None else replace(one, vector=embed(one.hit.question))
+            for one in remembered
+            if now - one.at <= RE_ASK_SECONDS
+        ]
+        again = [one for one in fresh if _dot(one.vector or (), vector) >= RE_ASK_COSINE]
+        self._remember((user, identity), [one for one in fresh if one not in again])
+        return tuple(one.hit for one in again)
+
+    def _remember(self, key: tuple[str, str], hits: Sequence[_Remembered]) -> None:
+        if not hits:
+            return
+        with self._lock:
+            self._hits[key] = (*self._hits.pop(key, ()), *hits)[-HITS_PER_USER_MOST:]
+            while len(self._hits) > USERS_MOST:
+                self._hits.popitem(last=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Remembered:
+    at: float
+    hit: Served
+    vector: Sequence[float] | None
+
+
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return math.fsum(x * y for x, y in zip(a, b, strict=True))
 
 
 def _judged(record: Record, probability: float, *, right: bool, source: Source) -> Record:
@@ -289,17 +318,6 @@ def _judged(record: Record, probability: float, *, right: bool, source: Source) 
         wrong=record.wrong + (not right and not again),
         re_asks=record.re_asks + again,
         seen={**record.seen, place: record.seen.get(place, 0.0) + weight},
-    )
-
-
-def _without(cluster: Record, entry: Record) -> Record:
-    """Return what the other entries of a cluster add up to."""
-    left = {place: weight - entry.seen.get(place, 0.0) for place, weight in cluster.seen.items()}
-    return Record(
-        right=max(cluster.right - entry.right, 0),
-        wrong=max(cluster.wrong - entry.wrong, 0),
-        re_asks=max(cluster.re_asks - entry.re_asks, 0),
-        seen={place: weight for place, weight in left.items() if weight > 0},
     )
 
 

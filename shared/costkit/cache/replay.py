@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from costkit.cache.agreement import agreement, decision_name
 from costkit.cache.equivalence import Candidate, Equivalence, Verdict
+from costkit.text import normalise_question
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,14 +22,14 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-__all__ = ["NEIGHBOURS", "Hit", "Outcome", "Replay", "strict_to_loose"]
+__all__ = ["LEAST_COSINE", "NEIGHBOURS", "Hit", "Outcome", "Replay", "strict_to_loose"]
 
 # How many stored questions are weighed for one asked, here and in ResponseCache.
 NEIGHBOURS = 5
-# Below this cosine no pair is worth a look.
+# Below this cosine no pair is worth a look, here and in ResponseCache.
 LEAST_COSINE = 0.5
 # Earlier questions listed for each; where fewer than NEIGHBOURS of them are stored, all stored ones are searched.
-_LISTED = 48
+_LISTED = 256
 _BLOCK = 512
 
 
@@ -38,14 +40,16 @@ class Hit:
     Attributes:
         asked: Index of the question.
         served: Index of the question whose answer it got.
-        score: The score of the pair.
+        score: The score of the pair; infinite for a repeat word for word.
         wrong: Whether the two differ in group.
+        exact: Whether the two are the same but for their typing: such a question is served at every threshold.
     """
 
     asked: int
     served: int
     score: float
     wrong: bool
+    exact: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,78 +92,102 @@ class Outcome:
 class Replay:
     """A labelled stream, ready to be replayed at any threshold.
 
-    As in the cache, a question that is served is not stored, and one that is not served is.
+    As in the cache, a repeat word for word is served whatever the threshold, a question that is served is not stored, and
+    one that is not served is. Outcomes are remembered.
 
     Args:
         texts: The questions in the order asked.
         groups: Two questions may share an answer if and only if their groups are equal.
         vectors: Their embeddings, of unit length, of shape (questions, dimensions).
         equivalence: The score.
+        answers: True replays a cache that knows which of its answers are the same, see ``costkit.cache.agreement``:
+            stored questions of one group have one answer. What is asked is not known, as ever.
     """
 
-    def __init__(self, texts: Sequence[str], groups: Sequence[str], vectors: Vectors, equivalence: Equivalence) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        groups: Sequence[str],
+        vectors: Vectors,
+        equivalence: Equivalence,
+        *,
+        answers: bool = False,
+    ) -> None:
         if not len(texts) == len(groups) == len(vectors):
             raise ValueError(f"{len(texts)} texts, {len(groups)} groups and {len(vectors)} vectors")
-        self._texts = texts
-        self._groups = groups
+        self.texts = texts
+        self.groups = groups
+        self.equivalence = equivalence
+        self._answers = answers
+        self._words = [normalise_question(text) for text in texts]
         self._vectors = vectors
-        self._equivalence = equivalence
         self._listed, self._cosines = _earlier(vectors)
         self._verdicts: dict[tuple[int, int], Verdict] = {}
+        self._outcomes: dict[float, Outcome] = {}
+
+    @property
+    def decision_name(self) -> str:
+        """What tells thresholds of different decisions apart."""
+        return decision_name(self.equivalence, answers=self._answers)
 
     def at(self, threshold: float, *, ask: Sequence[int] | None = None) -> Outcome:
         """Replay the stream, or the questions at the indexes ``ask`` alone, at one threshold."""
-        asked = range(len(self._texts)) if ask is None else ask
-        hits = [
-            Hit(asked=index, served=best, score=score, wrong=self._groups[best] != self._groups[index])
-            for index, best, score in self._walk(asked, threshold)
-            if score >= threshold
-        ]
-        return Outcome(threshold=threshold, questions=len(asked), hits=tuple(hits), stored=len(asked) - len(hits))
+        if ask is None and threshold in self._outcomes:
+            return self._outcomes[threshold]
+        asked = range(len(self.texts)) if ask is None else ask
+        hits = tuple(hit for hit in self._walk(asked, threshold) if hit.exact or hit.score >= threshold)
+        made = Outcome(threshold=threshold, questions=len(asked), hits=hits, stored=len(asked) - len(hits))
+        if ask is None:
+            self._outcomes[threshold] = made
+        return made
 
     def best(self, *, ask: Sequence[int] | None = None) -> list[Hit]:
-        """Return the best candidate of each question where nothing is ever served, surest first."""
-        asked = range(len(self._texts)) if ask is None else ask
-        found = [
-            Hit(asked=index, served=best, score=score, wrong=self._groups[best] != self._groups[index])
-            for index, best, score in self._walk(asked, math.inf)
-        ]
-        return sorted(found, key=lambda hit: -hit.score)
+        """Return the best candidate of each new question where only repeats word for word are served, surest first."""
+        asked = range(len(self.texts)) if ask is None else ask
+        return sorted((hit for hit in self._walk(asked, math.inf) if not hit.exact), key=lambda hit: -hit.score)
 
     def scores(self, *, ask: Sequence[int] | None = None) -> list[float]:
         """Return the scores of ``best``: a grid's raw material."""
         return [hit.score for hit in self.best(ask=ask)]
 
-    def _walk(self, asked: Sequence[int], threshold: float) -> Iterator[tuple[int, int, float]]:
-        """Yield each question that has a candidate, the best one and its score; store what is not served."""
+    def _walk(self, asked: Sequence[int], threshold: float) -> Iterator[Hit]:
+        """Yield the best candidate of each question that has one; store what is not served."""
         import numpy as np
 
-        stored = np.zeros(len(self._texts), dtype=bool)
+        stored = np.zeros(len(self.texts), dtype=bool)
         kept: list[int] = []
+        known: dict[str, int] = {}
         for index in asked:
-            best, verdict = self._best(index, stored, kept)
-            if verdict is not None:
-                yield index, best, verdict.score
-            if verdict is None or verdict.score < threshold:
+            exact = known.get(self._words[index])
+            best, score = (exact, math.inf) if exact is not None else self._best(index, stored, kept)
+            if best is not None:
+                wrong = self.groups[best] != self.groups[index]
+                yield Hit(asked=index, served=best, score=score, wrong=wrong, exact=exact is not None)
+            if exact is None and (best is None or score < threshold):
                 stored[index] = True
                 kept.append(index)
+                known[self._words[index]] = index
 
     def verdict(self, asked: int, served: int) -> Verdict:
         """Return what the score says of two questions of the stream."""
         known = self._verdicts.get((asked, served))
         if known is None:
             cosine = float(self._vectors[asked] @ self._vectors[served])
-            candidate = Candidate(question=self._texts[served], cosine=cosine)
-            known = self._verdicts[asked, served] = self._equivalence.score(self._texts[asked], [candidate])[0]
+            candidate = Candidate(question=self.texts[served], cosine=cosine)
+            known = self._verdicts[asked, served] = self.equivalence.score(self.texts[asked], [candidate])[0]
         return known
 
-    def _best(self, index: int, stored: NDArray[np.bool_], kept: Sequence[int]) -> tuple[int, Verdict | None]:
-        best, chosen = -1, None
-        for candidate in self._nearest(index, stored, kept):
-            verdict = self.verdict(index, candidate)
-            if chosen is None or verdict.score > chosen.score:
-                best, chosen = candidate, verdict
-        return best, chosen
+    def _best(self, index: int, stored: NDArray[np.bool_], kept: Sequence[int]) -> tuple[int | None, float]:
+        near = self._nearest(index, stored, kept)
+        if not near:
+            return None, -math.inf
+        scores = [self.verdict(index, one).score for one in near]
+        if self._answers:
+            unit = self.equivalence.per_log_odds
+            shifts = agreement([score / unit for score in scores], [self.groups[one] for one in near])
+            scores = [score + unit * shift for score, shift in zip(scores, shifts, strict=True)]
+        place = max(range(len(near)), key=scores.__getitem__)
+        return near[place], scores[place]
 
     def _nearest(self, index: int, stored: NDArray[np.bool_], kept: Sequence[int]) -> list[int]:
         """Return the stored questions nearest to one, best first."""
