@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROJECTS := shared packages/langchain_costkit packages/llamaindex_costkit evals
-SOURCES := -e './shared[offline,qdrant,flashrank,postgres]' -e './packages/langchain_costkit[agents]' -e ./packages/llamaindex_costkit -e './evals[anthropic]'
+SOURCES := -e './shared[offline,qdrant,flashrank,postgres]' -e './packages/langchain_costkit[agents]' -e ./packages/llamaindex_costkit -e './evals[anthropic,app]'
 INSTALLED := .venv/.installed
 GOLDEN ?= evals/golden/handbook
 

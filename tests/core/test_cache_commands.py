@@ -1,4 +1,4 @@
-"""``costkit cache`` on the command line: calibrate, sample, stats and invalidate, with the real offline model."""
+"""``costkit cache`` on the command line, with the real offline model."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from costkit.cache.labelled import Pair, groups, log, pairs
 from costkit.cache.sample import sample
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError, CostkitError, DataError
+from costkit.scope import Scope
 from costkit.testing import HashEmbedder
 
 pytestmark = pytest.mark.usefixtures("minilm")
@@ -47,9 +48,10 @@ def lines(file: Path, rows: list[dict[str, object]]) -> Path:
 
 @pytest.fixture(scope="module")
 def orders() -> list[dict[str, object]]:
-    """350 questions that are each asked twice, and differ in a code."""
-    asked = [f"Where is my order A{1000 + number}?" for number in range(350)]
-    return [{"text": text, "group": text} for text in asked * 2]
+    """350 questions that are each asked in two ways, and differ in a code."""
+    codes = [f"A{1000 + number}" for number in range(350)]
+    ways = ("Where is my order {}?", "Where is my order {} now?")
+    return [{"text": way.format(code), "group": code} for way in ways for code in codes]
 
 
 @pytest.fixture
@@ -99,6 +101,18 @@ def test_calibrate_abstains_with_a_code_of_its_own_and_writes_nothing(
     assert json.loads(as_json.stdout)["outcome"] == "abstained"
 
 
+def test_questions_that_are_never_looked_up_alone_are_not_calibrated_on(
+    tmp_path: Path, orders: list[dict[str, object]]
+) -> None:
+    """Each of the follow-ups has a group of its own, and would be a wrong hit on the one before."""
+    follow_ups: list[dict[str, object]] = [{"text": "and the other one?", "group": f"f{at}"} for at in range(50)]
+    stream = lines(tmp_path / "orders.jsonl", orders + follow_ups)
+    out = tmp_path / "made.json"
+
+    assert run("calibrate", "--stream", stream, "--target", "0.02", "--out", out).exit_code == 0
+    assert Certificate.load(out).data.rows == 700
+
+
 def test_calibrate_takes_its_groups_from_a_judged_log(tmp_path: Path, orders: list[dict[str, object]]) -> None:
     """Without the judgement every question has a group of its own, unless it was asked in the same words before."""
     asked = [{"text": row["text"]} for row in orders[:350]]
@@ -121,8 +135,14 @@ def test_calibrate_takes_its_groups_from_a_judged_log(tmp_path: Path, orders: li
         ('{"text": "", "group": 1}', [], DataError, "line 1: text must be a text that is not empty, got ''"),
         ("no json", [], DataError, "line 1 is no JSON"),
         ("", [], DataError, "holds no labelled rows"),
-        ('{"text": "a", "group": 1}', ["--target", "2"], ConfigurationError, r"target must be a share .*got 2\.0"),
-        ('{"text": "a", "group": 1}', ["--fit", "/no/such.json"], DataError, "/no/such.json"),
+        ('{"text": "and him?", "group": 1}', [], DataError, "no question that can be asked alone"),
+        (
+            '{"text": "refunds", "group": 1}',
+            ["--target", "2"],
+            ConfigurationError,
+            r"target must be a share .*got 2\.0",
+        ),
+        ('{"text": "refunds", "group": 1}', ["--fit", "/no/such.json"], DataError, "/no/such.json"),
         ('{"text": "a", "group": 1}', ["--judged", "/no/such.jsonl"], DataError, "/no/such.jsonl"),
     ],
     ids=repr,
@@ -217,30 +237,95 @@ def test_a_log_needs_texts_alone(questions: Path) -> None:
     assert log(questions)[:2] == list(PARAPHRASES[0])
 
 
-# --- stats and invalidate -------------------------------------------------------------------------------------------
+# --- one store -------------------------------------------------------------------------------------------------------
 
 
-def test_stats_and_invalidate_look_into_a_store(minilm: Embedder) -> None:
+@pytest.fixture
+def entry_id(minilm: Embedder) -> str:
+    """A store in the default folder, with one answer that was served once."""
     cached = ResponseCache(version="shop-1", embedder=minilm)
     ticket = cached.lookup("When are refunds paid?").ticket
-    cached.store(ticket, "On Mondays.", evidence=[Evidence(document_id="refunds.md")])
+    stored = cached.store(ticket, "On Mondays.", evidence=[Evidence(document_id="refunds.md")])
     assert cached.lookup("When are refunds paid?").kind == "exact"
     cached.close()
+    assert stored is not None
+    return stored
 
+
+@pytest.mark.usefixtures("entry_id")
+def test_stats_and_invalidate_look_into_a_store() -> None:
     before = json.loads(run("stats", "--json").stdout)
     dropped = json.loads(run("invalidate", "refunds.md", "--json").stdout)
     after = json.loads(run("stats", "--json").stdout)
 
-    assert (before["entries"], before["invalidated_documents"]) == (1, 0)
+    assert (before["entries"], before["documents"]) == (1, 0)
     assert before["decisions"] == {"miss": 1, "exact": 1}
     assert before["bytes"] > 0
     assert dropped == {"document_id": "refunds.md", "tenant": None, "dropped": 1}
-    assert (after["entries"], after["invalidated_documents"]) == (0, 1)
+    assert (after["entries"], after["documents"]) == (0, 1)
     assert "0 entries" in run("stats").stdout
     assert "0 answers" in run("invalidate", "refunds.md", "--tenant", "acme").stdout
 
 
+def test_stats_name_the_questions_that_were_asked_again(minilm: Embedder) -> None:
+    cache = ResponseCache(version="shop-1", embedder=minilm)
+    ann = Scope(tenant="acme", user="ann")
+    cache.store(cache.lookup("How long does a refund take?", scope=ann).ticket, "Five days.")
+    cache.lookup("How long does a refund take?", scope=ann)
+    cache.lookup("How long does the refund of an order take?", scope=ann)
+    cache.close()
+
+    [found] = json.loads(run("stats", "--json").stdout)["re_asked"]
+
+    assert found["question"] == "How long does a refund take?"
+    assert found["re_asks"] == 1
+    assert found["rate"] == 1 / found["hits"]
+    assert "asked again after 1 of" in run("stats").stdout
+
+
+def test_drop_takes_one_answer_out(entry_id: str) -> None:
+    assert json.loads(run("drop", entry_id, "--json").stdout) == {"entry_id": entry_id, "dropped": True}
+    assert "nothing was dropped" in run("drop", entry_id).stdout
+    with pytest.raises(ConfigurationError, match="entry_id must be"):
+        run("drop", "refunds")
+
+
+@pytest.mark.usefixtures("entry_id")
+def test_an_export_can_be_imported_elsewhere(tmp_path: Path, minilm: Embedder) -> None:
+    file, folder = tmp_path / "cache.jsonl.gz", tmp_path / "elsewhere"
+
+    exported = json.loads(run("export", file, "--json").stdout)
+    imported = run("import", file, "--path", folder)
+
+    assert exported == {"file": str(file), "entry": 1}
+    assert "1 answers, 0 documents and 0 other points" in imported.stdout
+    cached = ResponseCache(version="shop-1", embedder=minilm, path=folder)
+    assert cached.lookup("When are refunds paid?").answer == "On Mondays."
+    cached.close()
+
+
+@pytest.mark.usefixtures("entry_id")
+def test_optimize_says_what_it_did() -> None:
+    done = json.loads(run("optimize", "--json").stdout)
+
+    assert done == {"expired": 0, "stale": 0, "upgraded": 0, "records": 0, "unreadable": 0}
+    assert "0 expired and 0 stale answers" in run("optimize").stdout
+
+
 def test_a_cache_that_is_not_there_is_a_wrong_path(tmp_path: Path) -> None:
-    for arguments in (["stats"], ["invalidate", "refunds.md"], ["stats", "--path", tmp_path]):
+    others = (["drop", "x"], ["optimize"], ["export", tmp_path / "cache.jsonl"])
+    for arguments in (["stats"], ["invalidate", "refunds.md"], ["stats", "--path", tmp_path], *others):
         with pytest.raises(CostkitError, match=r"there is no cache in .*--path"):
             run(*arguments)
+
+
+def test_a_folder_and_a_server_are_one_too_many(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"--path or --url, not both"):
+        run("stats", "--path", tmp_path, "--url", "http://localhost:6333")
+
+
+@pytest.mark.parametrize("group", [None, True, {"id": 1}, ""], ids=repr)
+def test_a_stream_with_a_group_that_names_nothing_is_refused(tmp_path: Path, group: object) -> None:
+    stream = lines(tmp_path / "stream.jsonl", [{"text": "Where is my order?", "group": group}])
+    with pytest.raises(DataError, match="line 1: group must name the answer"):
+        run("calibrate", "--stream", stream, "--out", tmp_path / "certificate.json")

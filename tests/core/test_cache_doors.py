@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costkit.cache import Evidence, ResponseCache
+from costkit.cache import ResponseCache
 from costkit.cache.doors import MAX_QUESTION_TOKENS, cache_for, pieces, question_span
-from costkit.cache.evidence import evidence_of
 from costkit.errors import ConfigurationError
 from costkit.testing import HashEmbedder, ListRecorder
 from costkit.tokens import default_counter
@@ -68,22 +67,3 @@ def test_a_given_cache_is_used_and_must_agree_on_the_tenant(tmp_path: Path) -> N
     with pytest.raises(ConfigurationError, match="require_tenant"):
         cache_for(cache, version="2", require_tenant=True)
     cache.close()
-
-
-def test_a_document_that_was_read_once_or_again_unchanged_has_the_hash_of_its_text() -> None:
-    read = [("refunds", "within 14 days"), ("shipping", "on Monday"), ("refunds", "within 14 days")]
-
-    assert evidence_of(read) == (
-        Evidence(document_id="refunds", content_hash=sha256("within 14 days")),
-        Evidence(document_id="shipping", content_hash=sha256("on Monday")),
-    )
-
-
-@given(st.permutations(["one chunk", "another chunk", None]))
-def test_a_document_of_several_texts_or_of_an_unknown_one_has_no_hash(texts: list[str | None]) -> None:
-    assert evidence_of([("refunds", text) for text in texts]) == (Evidence(document_id="refunds"),)
-    assert evidence_of([("refunds", text) for text in texts[:2]]) == (Evidence(document_id="refunds"),)
-
-
-def test_text_that_has_no_utf_8_form_is_evidence_too() -> None:
-    assert evidence_of([("broken", "\ud800")])[0].content_hash is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from costkit.cache import CosineScore, FittedScore, Fresh, ResponseCache
 from costkit.cache.certificate import Certificate, Data, Tally
 from costkit.cache.drift import DriftMonitor
+from costkit.cache.judgements import Judgements
 from costkit.errors import ConfigurationError
 from costkit.scope import Scope
 from costkit.testing import FixedClock, HashEmbedder, ListRecorder
@@ -272,3 +275,90 @@ def test_drift_voids_the_certificate(make: Make) -> None:
 def test_a_certificate_has_its_own_threshold(make: Make) -> None:
     with pytest.raises(ConfigurationError, match="certificate"):
         make(certificate=certificate(), threshold=0.9)
+
+
+# --- what others write at the same time, and what begins anew ---------------------------------------------------------
+
+
+def test_no_judgement_is_lost_between_threads(make: Make) -> None:
+    cache = filled(make())
+    hit = cache.lookup(NEAR, scope=ANN)
+    assert hit.served is not None
+    wrong = [replace(hit, served=replace(hit.served, question=f"{NEAR} {number}")) for number in range(24)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for one in wrong:
+            pool.submit(cache.feedback, one, right=False)
+            pool.submit(cache.feedback, hit, right=True)
+
+    [(entry, _)] = Judgements(cache._index, monitor=None, name="").records(
+        [(hit.served.entry_id, hit.served.cluster_id)]
+    )
+    assert (entry.right, entry.wrong, len(entry.refused)) == (24, 24, 24)
+    cache.close()
+
+
+def test_a_new_answer_is_not_judged_by_what_the_old_one_was(make: Make) -> None:
+    cache = filled(make())
+    before = cache.lookup(NEAR, scope=ANN)
+    for number in range(5):
+        assert before.served is not None
+        asked = replace(before.served, question=f"{NEAR} {number}")
+        cache.feedback(replace(before, served=asked), right=False)
+    assert (cache.lookup(NEAR, scope=ANN).score or 0) < (before.score or 0)
+
+    ticket = cache.ticket(ASKED, scope=ANN)
+    cache.store(ticket, "Three years.")
+
+    after = cache.lookup(NEAR, scope=ANN)
+    assert (after.answer, after.score) == ("Three years.", before.score)
+    cache.close()
+
+
+def test_a_monitor_of_another_target_begins_anew(make: Make) -> None:
+    grid = (0.5, 6.0)
+    drifted = make(monitor=DriftMonitor(target=0.01, grid=grid, threshold=0.5), audit_share=1.0, judge=lambda *_: False)
+    filled(drifted)
+    hit = drifted.lookup(NEAR, scope=ANN)
+    assert hit.served is not None
+    for number in range(9):
+        other = replace(hit, served=replace(hit.served, question=f"{NEAR} {number}"))
+        drifted.feedback(other, right=False, source="audit")
+    assert "only exact" in drifted.lookup(f"{NEAR} again", scope=ANN).reason
+    drifted.close()
+
+    calibrated = make(monitor=DriftMonitor(target=0.3, grid=grid, threshold=0.5))
+    assert "only exact" not in calibrated.lookup(f"{NEAR} again", scope=ANN).reason
+    calibrated.close()
+
+
+def test_in_shadow_mode_the_fresh_answer_judges_the_stored_one(make: Make) -> None:
+    seen: list[tuple[str, str, str]] = []
+
+    def judge(*given: str) -> bool:
+        seen.append(given)  # type: ignore[arg-type]
+        return False
+
+    recorder = ListRecorder()
+    cache = filled(make(shadow=True, audit_share=1.0, judge=judge, recorder=recorder))
+    shown = cache.lookup(NEAR, scope=ANN)
+    assert (shown.kind, shown.audit) == ("shadow", False)
+    cache.store(shown.ticket, "Five years.")
+    cache.close()
+
+    assert seen == [(NEAR, "Two years.", "Five years.")]
+    assert [(event.kind, event.decision) for event in recorder.events if event.kind == "judge"] == [("judge", "wrong")]
+
+
+def test_while_only_exact_hits_are_served_the_fresh_answers_bring_semantic_ones_back(make: Make) -> None:
+    monitor = DriftMonitor(target=0.3, grid=(0.5, 6.0), threshold=0.5, exact_only=True)
+    cache = filled(make(monitor=monitor, judge=lambda _question, stored, fresh: stored == fresh))
+    kinds = []
+    for number in range(12):
+        found = cache.lookup(f"{NEAR} on day {'x' * number}", scope=ANN)
+        kinds.append(found.kind)
+        cache.store(found.ticket, "Two years.")
+        cache._aside.submit(lambda: None).result()
+    assert kinds[0] == "miss"
+    assert "semantic" in kinds
+    cache.close()

@@ -423,7 +423,7 @@ def test_a_document_is_hashed_as_it_was_found_and_not_as_it_was_cut(
     reduced = CostkitRetriever(retriever, reducer=reducer).invoke(QUESTION, {"callbacks": [witness]})
 
     assert sum(len(one.page_content) for one in reduced) < sum(len(one.page_content) for one in documents)
-    hashes = {one.document_id: one.content_hash for one in witness.evidence}
+    hashes = {one.document_id: one.content_hash for one in witness.evidence()}
     assert hashes.keys() == {"refunds#0", "refunds.md", "shipping#0", "shipping.md"}
     digest = hashlib.sha256(documents[0].page_content.encode()).hexdigest()
     assert hashes["refunds#0"] == hashes["refunds.md"] == digest

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from langchain_costkit.cache import cached as cached
     from langchain_costkit.context import CostkitDocumentCompressor as CostkitDocumentCompressor
     from langchain_costkit.context import CostkitRetriever as CostkitRetriever
+    from langchain_costkit.ingest import CostkitRecordManager as CostkitRecordManager
     from langchain_costkit.ledger import CostkitUsageHandler as CostkitUsageHandler
     from langchain_costkit.prompt import CacheBreakpointPromptTemplate as CacheBreakpointPromptTemplate
     from langchain_costkit.route import CostkitRouterChain as CostkitRouterChain
@@ -24,6 +25,7 @@ __all__ = [
     "CacheBreakpointPromptTemplate",
     "CachedRunnable",
     "CostkitDocumentCompressor",
+    "CostkitRecordManager",
     "CostkitRetriever",
     "CostkitRouterChain",
     "CostkitRouterChatModel",
@@ -36,6 +38,7 @@ _HOMES = {
     "CacheBreakpointPromptTemplate": "langchain_costkit.prompt",
     "CachedRunnable": "langchain_costkit.cache",
     "CostkitDocumentCompressor": "langchain_costkit.context",
+    "CostkitRecordManager": "langchain_costkit.ingest",
     "CostkitRetriever": "langchain_costkit.context",
     "CostkitRouterChain": "langchain_costkit.route",
     "CostkitRouterChatModel": "langchain_costkit.route",

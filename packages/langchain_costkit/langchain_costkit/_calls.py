@@ -48,7 +48,7 @@ class Call(ModelCall):
     """A model call that ended.
 
     Attributes:
-        replayed: The answer came from a LangChain cache: nothing was paid.
+        replayed: The answer came from a cache, LangChain's or ours: nothing was paid.
     """
 
     replayed: bool = False
@@ -186,7 +186,7 @@ def _ended(run_id: UUID, started: Started, response: LLMResult, *, error: BaseEx
         scope=started.scope,
         run_id=str(started.root),
         seconds=time.perf_counter() - started.began,
-        replayed=any("total_cost" in (answer.usage_metadata or {}) for answer in answers),
+        replayed=mark.get("part") == "cache" or any("total_cost" in (one.usage_metadata or {}) for one in answers),
     )
 
 

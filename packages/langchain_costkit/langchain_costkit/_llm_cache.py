@@ -12,11 +12,11 @@ from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict
 from langchain_core.outputs import ChatGeneration
 
-from costkit.cache import Evidence, ResponseCache
+from costkit.cache import Conversation, Evidence, ResponseCache
 from costkit.cache.doors import cache_for, question_span
 from costkit.errors import ConfigurationError, DataError
 from langchain_costkit._calls import paid_for
-from langchain_costkit._encoding import decode_generations, encode_generations, is_complete
+from langchain_costkit._encoding import decode_generations, encode_generations, in_words, is_complete
 from langchain_costkit._question import beside_text, last_human
 from langchain_costkit._scoped import scope_of
 
@@ -35,7 +35,9 @@ class CostkitSemanticCache(BaseCache):
 
     The model, its settings and everything in the prompt around the question must be equal for a hit; only the
     question may differ in wording. ``stream`` and ``astream`` of a model bypass LangChain's cache hook by design:
-    use ``langchain_costkit.cached`` for those, and for chains whose retrieved context differs from call to call.
+    use ``langchain_costkit.cached`` for those, or ``CostkitMiddleware`` in agents; and ``cached`` for chains whose
+    retrieved context differs from call to call. A crowd that asks one thing at once makes one call each here, since
+    LangChain does not say when a call has failed; behind ``cached`` it makes one in all.
 
     Args:
         question: Where the question stands. A string is a marker in the last human message, after which the question
@@ -64,7 +66,7 @@ class CostkitSemanticCache(BaseCache):
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """Return the generations of an earlier call, or None."""
         key = self._key(prompt, llm_string)
-        found = self.cache.lookup(key.question, inputs=key.inputs, scope=scope_of(None), exact_only=key.exact_only)
+        found = self.cache.lookup(**vars(key), scope=scope_of(None))
         if found.answer is None:
             return None
         try:
@@ -84,23 +86,34 @@ class CostkitSemanticCache(BaseCache):
             _log.info("an answer was not cached: %s", error)
             return
         key = self._key(prompt, llm_string)
-        ticket = self.cache.ticket(key.question, inputs=key.inputs, scope=scope_of(None), exact_only=key.exact_only)
+        ticket = self.cache.ticket(**vars(key), scope=scope_of(None))
         usage, cost = paid_for(return_val)
-        self.cache.store(ticket, text, evidence=(_ALL,), usage=usage, cost_nano_usd=cost)
+        words = "\n".join(map(in_words, answers))
+        self.cache.store(ticket, text, words=words, evidence=(_ALL,), usage=usage, cost_nano_usd=cost)
 
     def clear(self, **kwargs: Any) -> None:
-        """Drop every entry of the tenant in force."""
+        """Drop every entry of the tenant in force; without one, every entry."""
         self.cache.invalidate(_ALL.document_id, tenant=scope_of(None).tenant)
 
     def _key(self, prompt: str, llm_string: str) -> _Key:
         read = _read(prompt)
         spot = self._spot(read)
         if spot is None or not read.text[slice(*spot)].strip():
-            inputs: dict[str, object] = {"llm": llm_string, "prompt": prompt}
-            return _Key(question=read.text.strip() or prompt, inputs=inputs, exact_only=True)
+            filled = read.text if question_span(read.text) is None else ""
+            return _Key(
+                question=read.text.strip() or prompt,
+                inputs={"llm": llm_string, "prompt": prompt},
+                conversation=_conversation(read, filled),
+                exact_only=True,
+            )
         start, end = spot
-        around = {"messages": read.around, "before": read.text[:start], "after": read.text[end:]}
-        return _Key(question=read.text[start:end], inputs={"llm": llm_string, "prompt": around})
+        before, after = read.text[:start], read.text[end:]
+        marker = self._question if isinstance(self._question, str) else ""
+        return _Key(
+            question=read.text[start:end],
+            inputs={"llm": llm_string, "prompt": {"messages": read.around, "before": before, "after": after}},
+            conversation=_conversation(read, before.removesuffix(marker) + after),
+        )
 
     def _spot(self, read: _Prompt) -> tuple[int, int] | None:
         """Return where the question stands in the last human message, or None where that cannot be told."""
@@ -123,16 +136,26 @@ class CostkitSemanticCache(BaseCache):
 class _Key:
     question: str
     inputs: Mapping[str, object]
+    conversation: Conversation
     exact_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Prompt:
-    """A prompt as LangChain hands it to a cache: its last human text, its messages, and all but that text."""
+    """A prompt as LangChain hands it to a cache: its last human text, its messages, and all but that text.
+
+    ``said`` is what stands around the text but for instructions: earlier messages, and images beside the text.
+    """
 
     text: str
     messages: Sequence[BaseMessage]
     around: Sequence[object] = field(default_factory=list)
+    said: Sequence[object] = field(default_factory=list)
+
+
+def _conversation(read: _Prompt, around: str) -> Conversation:
+    """Return what a question in a prompt can refer to: all the rest of the prompt, for a model remembers nothing else."""
+    return Conversation(whole=[*read.said, around] if around.strip() else read.said)
 
 
 def _read(prompt: str) -> _Prompt:
@@ -149,4 +172,10 @@ def _read(prompt: str) -> _Prompt:
         return _Prompt(text="", messages=messages, around=items)
     beside = beside_text(messages[at].content)
     rest = {**items[at], "kwargs": {**items[at]["kwargs"], "content": beside}}
-    return _Prompt(text=str(messages[at].text), messages=messages, around=[*items[:at], rest, *items[at + 1 :]])
+    said = [item for item in items[:at] if item["kwargs"]["type"] != "system"]
+    return _Prompt(
+        text=str(messages[at].text),
+        messages=messages,
+        around=[*items[:at], rest, *items[at + 1 :]],
+        said=[*said, *beside],
+    )

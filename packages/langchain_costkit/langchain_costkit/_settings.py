@@ -11,16 +11,21 @@ from langchain_costkit._question import plain
 # LangGraph puts its own bookkeeping beside the user's values; it differs from call to call and shapes no answer.
 _BOOKKEEPING = ("__pregel_", "checkpoint_")
 _THREAD = "thread_id"
+# Where a RunnableWithMessageHistory stands around the chain, it puts the history itself here; the chain gets that as
+# input, and what the conversation is called shapes no answer.
+_WITH_HISTORY = "message_history"
+_CONVERSATIONS = {"session_id", "conversation_id", _WITH_HISTORY}
 
 
 def settings_in(config: RunnableConfig, chain: Runnable[object, object]) -> Mapping[str, object]:
     """Return the values under ``configurable`` that an answer of ``chain`` may depend on, as plain values."""
     given = config.get("configurable") or {}
-    declares_thread = _THREAD in given and any(spec.id == _THREAD for spec in chain.config_specs)
+    names = {_THREAD, *(_CONVERSATIONS if _WITH_HISTORY in given else ())}.intersection(given)
+    left_out = names - {spec.id for spec in chain.config_specs} if names else names
     return {
         name: plain(value)
         for name, value in given.items()
-        if not name.startswith(_BOOKKEEPING) and (name != _THREAD or declares_thread)
+        if not name.startswith(_BOOKKEEPING) and name not in left_out
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from langchain_core.callbacks import CallbackManagerForChainRun, adispatch_custom_event, dispatch_custom_event
 from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun
+from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.graph import Graph
@@ -16,11 +17,13 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output
 
 from costkit.cache import Fresh, Lookup, ResponseCache
 from costkit.cache.doors import cache_for
+from costkit.cache.flight import Steps, afinish, finish
 from costkit.errors import ConfigurationError, DataError
 from langchain_costkit._encoding import decode, encode, in_words, is_complete, marked, pieces, whole
 from langchain_costkit._hits import CACHE_EVENT, fingerprint
 from langchain_costkit._llm_cache import CostkitSemanticCache
 from langchain_costkit._question import asked_by, plain
+from langchain_costkit._recheck import recheck
 from langchain_costkit._scoped import ScopedCalls, group_of
 from langchain_costkit._settings import keeps_history, settings_in
 from langchain_costkit._witness import Witness
@@ -38,8 +41,11 @@ def cached(
     *,
     version: str | None = None,
     question_key: str | None = None,
+    standalone_key: str | None = None,
     cache: ResponseCache | None = None,
     require_tenant: bool = False,
+    retriever: Runnable[str, list[Document]] | None = None,
+    source_id_key: str | None = None,
 ) -> CachedRunnable[Input, Output]:
     """Put the response cache in front of any runnable.
 
@@ -53,9 +59,17 @@ def cached(
         version: Version of everything that shapes an answer: prompt, model, corpus. Default: the hash of the chain's
             serialised graph, where that is complete; it tells the chains on one ``cache`` apart.
         question_key: The input's key that holds the question. Default: ``question``, ``input`` or ``query``, else the
-            last human message. All other input, and ``config["configurable"]``, must be equal for a hit.
+            last human message. All other input, and ``config["configurable"]``, must be equal for a hit; for what
+            was said before the question, see "Conversations" in the guide.
+        standalone_key: The input's key that holds the question rewritten to stand alone, as condensing steps write it;
+            it is looked up in the question's place. Where it is empty or stands for nothing, the question is.
         cache: Where answers live. Default: Qdrant Edge in ``.costkit/cache``.
         require_tenant: True stands aside where the scope names no tenant. With ``cache`` it is set there.
+        retriever: The chain's retriever. With it, an earlier answer is served only if what the retriever finds now
+            still supports it; otherwise the chain runs, and retrieves once more. Default: answers are served before
+            retrieval.
+        source_id_key: The metadata key that names the document a chunk came from, as given to ``index()``. The keys
+            ``source``, ``id``, ``doc_id`` and ``document_id`` are read without it.
 
     Returns:
         A runnable with the same input and output.
@@ -71,7 +85,15 @@ def cached(
             "apart by; give version='support-1' and change it with every change of prompt, model or corpus"
         )
     cache = cache_for(cache, version=known, require_tenant=require_tenant)
-    return CachedRunnable(chain, cache, version=known, question_key=question_key)
+    return CachedRunnable(
+        chain,
+        cache,
+        version=known,
+        question_key=question_key,
+        standalone_key=standalone_key,
+        retriever=retriever,
+        source_id_key=source_id_key,
+    )
 
 
 class CachedRunnable(ScopedCalls[Input, Output]):
@@ -79,13 +101,17 @@ class CachedRunnable(ScopedCalls[Input, Output]):
 
     Each decision is dispatched as the custom event ``costkit_cache`` and booked in the ledger; an answer that is a
     message says in ``response_metadata["costkit"]`` that it was served. A stream gives an earlier answer in pieces, else
-    the chain's own chunks, and the answer is kept once it is complete.
+    the chain's own chunks, and the answer is kept once it is complete. Of those who ask the same at the same time, one
+    runs the chain and the others wait for its answer, see ``ResponseCache.join``.
 
     Args:
         chain: The runnable that answers.
         cache: Where answers live.
         version: Told apart from other chains on the same cache.
         question_key: The input's key that holds the question.
+        standalone_key: The input's key that holds its standalone rewrite.
+        retriever: Checks an earlier answer's evidence.
+        source_id_key: Names the document that a chunk came from.
     """
 
     def __init__(
@@ -95,12 +121,18 @@ class CachedRunnable(ScopedCalls[Input, Output]):
         *,
         version: str,
         question_key: str | None = None,
+        standalone_key: str | None = None,
+        retriever: Runnable[str, list[Document]] | None = None,
+        source_id_key: str | None = None,
     ) -> None:
         self.chain = chain
         self.cache = cache
+        self._retriever = retriever
+        self._source_id_key = source_id_key
         self._version = version
         self._keeps_history = keeps_history(chain)
         self._question_key = question_key
+        self._standalone_key = standalone_key
 
     @property
     def InputType(self) -> type[Input]:  # noqa: N802  LangChain's name
@@ -124,28 +156,30 @@ class CachedRunnable(ScopedCalls[Input, Output]):
     def _invoke(
         self, value: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
-        found, answer = self._look_up(value, config, kwargs, group_of(run_manager))
-        dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
-        if found.hit:
-            self._audit(found, answer, value, config, kwargs)
-            return cast("Output", answer)
-        witness = Witness()
-        answer = self.chain.invoke(value, merge_configs(config, {"callbacks": [witness]}), **kwargs)
-        self._keep(found, answer, witness)
-        return answer
+        found, answer = finish(self._look_up(value, config, kwargs, group_of(run_manager)))
+        with found:
+            dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
+            if found.hit:
+                self._audit(found, answer, value, config, kwargs)
+                return cast("Output", answer)
+            witness = self._witness()
+            answer = self.chain.invoke(value, merge_configs(config, {"callbacks": [witness]}), **kwargs)
+            self._keep(found, answer, witness)
+            return answer
 
     async def _ainvoke(
         self, value: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
     ) -> Output:
-        found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, group_of(run_manager))
-        await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
-        if found.hit:
-            self._audit(found, answer, value, config, kwargs)
-            return cast("Output", answer)
-        witness = Witness()
-        answer = await self.chain.ainvoke(value, merge_configs(config, {"callbacks": [witness]}), **kwargs)
-        await asyncio.to_thread(self._keep, found, answer, witness)
-        return answer
+        found, answer = await afinish(self._alook_up(value, config, kwargs, group_of(run_manager)))
+        with found:
+            await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
+            if found.hit:
+                self._audit(found, answer, value, config, kwargs)
+                return cast("Output", answer)
+            witness = self._witness()
+            answer = await self.chain.ainvoke(value, merge_configs(config, {"callbacks": [witness]}), **kwargs)
+            await asyncio.to_thread(self._keep, found, answer, witness)
+            return answer
 
     def _stream(
         self,
@@ -155,18 +189,19 @@ class CachedRunnable(ScopedCalls[Input, Output]):
         **kwargs: Any,
     ) -> Iterator[Output]:
         value = next(values)
-        found, answer = self._look_up(value, config, kwargs, group_of(run_manager))
-        dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
-        if found.hit:
-            self._audit(found, answer, value, config, kwargs)
-            yield from cast("Iterator[Output]", pieces(answer))
-            return
-        witness = Witness()
-        total = _Sum()
-        for chunk in self.chain.stream(value, merge_configs(config, {"callbacks": [witness]}), **kwargs):
-            total.add(chunk)
-            yield chunk
-        self._keep(found, total.answer, witness)
+        found, answer = finish(self._look_up(value, config, kwargs, group_of(run_manager)))
+        with found:
+            dispatch_custom_event(CACHE_EVENT, found.mark, config=config)
+            if found.hit:
+                self._audit(found, answer, value, config, kwargs)
+                yield from cast("Iterator[Output]", pieces(answer))
+                return
+            witness = self._witness()
+            total = _Sum()
+            for chunk in self.chain.stream(value, merge_configs(config, {"callbacks": [witness]}), **kwargs):
+                total.add(chunk)
+                yield chunk
+            self._keep(found, total.answer, witness)
 
     async def _astream(
         self,
@@ -176,29 +211,43 @@ class CachedRunnable(ScopedCalls[Input, Output]):
         **kwargs: Any,
     ) -> AsyncIterator[Output]:
         value = await anext(values)
-        found, answer = await asyncio.to_thread(self._look_up, value, config, kwargs, group_of(run_manager))
-        await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
-        if found.hit:
-            self._audit(found, answer, value, config, kwargs)
-            for piece in pieces(answer):
-                yield cast("Output", piece)
-            return
-        witness = Witness()
-        total = _Sum()
-        async for chunk in self.chain.astream(value, merge_configs(config, {"callbacks": [witness]}), **kwargs):
-            total.add(chunk)
-            yield chunk
-        await asyncio.to_thread(self._keep, found, total.answer, witness)
+        found, answer = await afinish(self._alook_up(value, config, kwargs, group_of(run_manager)))
+        with found:
+            await adispatch_custom_event(CACHE_EVENT, found.mark, config=config)
+            if found.hit:
+                self._audit(found, answer, value, config, kwargs)
+                for piece in pieces(answer):
+                    yield cast("Output", piece)
+                return
+            witness = self._witness()
+            total = _Sum()
+            async for chunk in self.chain.astream(value, merge_configs(config, {"callbacks": [witness]}), **kwargs):
+                total.add(chunk)
+                yield chunk
+            await asyncio.to_thread(self._keep, found, total.answer, witness)
+
+    def _witness(self) -> Witness:
+        return Witness(source_id_key=self._source_id_key)
+
+    def _alook_up(
+        self, value: object, config: RunnableConfig, options: Mapping[str, object], run_id: str
+    ) -> Steps[tuple[Lookup, object]]:
+        return self._look_up(value, config, options, run_id, asyncio.get_running_loop())
 
     def _look_up(
-        self, value: object, config: RunnableConfig, options: Mapping[str, object], run_id: str
-    ) -> tuple[Lookup, object]:
+        self,
+        value: object,
+        config: RunnableConfig,
+        options: Mapping[str, object],
+        run_id: str,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Steps[tuple[Lookup, object]]:
         """Return the decision and, for a hit, the answer in its own type."""
         if self._keeps_history:
             reason = "the chain keeps a conversation of its own; put cached() around a part that is given the history"
             return self.cache.bypass(reason, run_id=run_id), None
         try:
-            asked = asked_by(value, question_key=self._question_key)
+            asked = asked_by(value, question_key=self._question_key, standalone_key=self._standalone_key)
         except ConfigurationError as error:
             return self.cache.bypass(str(error), run_id=run_id), None
         inputs = {
@@ -208,7 +257,13 @@ class CachedRunnable(ScopedCalls[Input, Output]):
             "options": plain(options),
             "config": settings_in(config, cast("Runnable[object, object]", self.chain)),
         }
-        found = self.cache.lookup(asked.question, inputs=inputs, run_id=run_id)
+        check = None
+        if self._retriever is not None:
+            question = asked.conversation.standalone or asked.question
+            check = recheck(self._retriever, question, config, source_id_key=self._source_id_key, loop=loop)
+        found = yield from self.cache.joining(
+            asked.question, inputs=inputs, conversation=asked.conversation, run_id=run_id, check=check
+        )
         if found.answer is None:
             return found, None
         try:
@@ -236,9 +291,17 @@ class CachedRunnable(ScopedCalls[Input, Output]):
         except DataError as error:
             _log.info("an answer was not cached: %s", error)
             return
+        # Which texts support an answer takes milliseconds to read, and matters to a check alone.
+        told = in_words(answer) if self._retriever is not None else ""
+        evidence = witness.evidence(answer=told, question=found.ticket.question)
         spent = witness.tally
         self.cache.store(
-            found.ticket, text, evidence=witness.evidence, usage=spent.usage, cost_nano_usd=spent.cost_nano_usd
+            found.ticket,
+            text,
+            words=in_words(answer),
+            evidence=evidence,
+            usage=spent.usage,
+            cost_nano_usd=spent.cost_nano_usd,
         )
 
 

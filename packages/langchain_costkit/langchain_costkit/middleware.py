@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, cast
 
 from langchain_core.documents import Document
@@ -18,13 +19,15 @@ from langchain_core.outputs import ChatGeneration
 from costkit.cache import Lookup, ResponseCache
 from costkit.cache.doors import cache_for
 from costkit.cache.evidence import evidence_of
+from costkit.cache.flight import Steps, afinish, finish
 from costkit.errors import DataError, MissingExtraError
 from costkit.prompt.template import takes_breakpoints
 from langchain_costkit._calls import paid_for
 from langchain_costkit._decided import id_of
-from langchain_costkit._encoding import decode, encode, is_complete, marked
+from langchain_costkit._encoding import decode, encode, in_words, is_complete, marked
 from langchain_costkit._hits import settings_of
 from langchain_costkit._question import asked_by, plain
+from langchain_costkit._replay import Replay
 from langchain_costkit._scoped import group_here, scope_of
 from langchain_costkit._witness import documents_in, read_in
 from langchain_costkit.prompt import has_marks, mark, pieces_of
@@ -48,9 +51,10 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
     """Response cache and prompt-cache breakpoints for an agent's model calls.
 
     The cache serves and keeps only answers that the agent gives at once: a turn in which a tool was called always
-    runs in full. The model, the system prompt, the tools and the conversation so far must be equal for a hit. Answers
-    rest on the documents that stand in the agent's state, or in the ``artifact`` of an earlier tool message;
-    ``cache.invalidate(document_id)`` drops them.
+    runs in full. Where the agent is streamed, an earlier answer comes in message chunks, as from a model. The model,
+    the system prompt and the tools must be equal for a hit, and the conversation so far unless the question names its
+    subject and the user has only asked before. Answers rest on the documents that stand in the agent's state, or in the
+    ``artifact`` of an earlier tool message; ``cache.invalidate(document_id)`` drops them.
     To route, give the agent a ``CostkitRouterChatModel``. Put this middleware last, after all that edit the prompt.
 
     Args:
@@ -68,25 +72,27 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any] | AIMessage:
         """Serve an earlier answer, else call the model with a marked prompt and keep its answer."""
-        found, answer = self._look_up(request)
+        found, answer = finish(self._look_up(request))
         if answer is not None:
-            return answer
-        response = handler(self._marked(request))
-        self._keep(found, request, response)
-        return response
+            return Replay(answer=answer).invoke(request.messages)
+        with found or nullcontext():
+            response = handler(self._marked(request))
+            self._keep(found, request, response)
+            return response
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any] | AIMessage:
         """Do what ``wrap_model_call`` does, without blocking."""
-        found, answer = await asyncio.to_thread(self._look_up, request)
+        found, answer = await afinish(self._look_up(request))
         if answer is not None:
-            return answer
-        response = await handler(self._marked(request))
-        await asyncio.to_thread(self._keep, found, request, response)
-        return response
+            return await Replay(answer=answer).ainvoke(request.messages)
+        with found or nullcontext():
+            response = await handler(self._marked(request))
+            await asyncio.to_thread(self._keep, found, request, response)
+            return response
 
-    def _look_up(self, request: ModelRequest[Any]) -> tuple[Lookup | None, AIMessage | None]:
+    def _look_up(self, request: ModelRequest[Any]) -> Steps[tuple[Lookup | None, AIMessage | None]]:
         """Return the decision and the answer of a hit; no decision where this call is no fresh question."""
         last = request.messages[-1] if request.messages else None
         if not isinstance(last, HumanMessage) or request.response_format is not None:
@@ -100,10 +106,12 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
             ],
             "choice": request.tool_choice,
             "settings": request.model_settings,
-            "history": asked.inputs,
+            "asked": asked.inputs,
         }
         run_id = group_here()
-        found = self.cache.lookup(asked.question, inputs=inputs, scope=scope_of(None), run_id=run_id)
+        found = yield from self.cache.joining(
+            asked.question, inputs=inputs, conversation=asked.conversation, scope=scope_of(None), run_id=run_id
+        )
         if found.answer is None:
             return found, None
         try:
@@ -123,7 +131,8 @@ class CostkitMiddleware(AgentMiddleware[Any, Any, Any]):
             return
         usage, cost = paid_for([ChatGeneration(message=response.result[0])])
         evidence = evidence_of(read_in(_documents(request)))
-        self.cache.store(found.ticket, text, evidence=evidence, usage=usage, cost_nano_usd=cost)
+        words = in_words(response.result[0])
+        self.cache.store(found.ticket, text, words=words, evidence=evidence, usage=usage, cost_nano_usd=cost)
 
     def _marked(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """Mark the system prompt for a Claude model, unless it is new every time."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from llamaindex_costkit.cache import CostkitCachedLLM as CostkitCachedLLM
     from llamaindex_costkit.cache import CostkitQueryEngine as CostkitQueryEngine
     from llamaindex_costkit.context import CostkitNodePostprocessor as CostkitNodePostprocessor
+    from llamaindex_costkit.ingest import CostkitDocumentStore as CostkitDocumentStore
     from llamaindex_costkit.ledger import CostkitEventHandler as CostkitEventHandler
     from llamaindex_costkit.prompt import CacheBreakpointPromptTemplate as CacheBreakpointPromptTemplate
     from llamaindex_costkit.route import CostkitRouterLLM as CostkitRouterLLM
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CacheBreakpointPromptTemplate",
     "CostkitCachedLLM",
+    "CostkitDocumentStore",
     "CostkitEventHandler",
     "CostkitNodePostprocessor",
     "CostkitQueryEngine",
@@ -29,6 +31,7 @@ __all__ = [
 _HOMES = {
     "CacheBreakpointPromptTemplate": "llamaindex_costkit.prompt",
     "CostkitCachedLLM": "llamaindex_costkit.cache",
+    "CostkitDocumentStore": "llamaindex_costkit.ingest",
     "CostkitEventHandler": "llamaindex_costkit.ledger",
     "CostkitNodePostprocessor": "llamaindex_costkit.context",
     "CostkitQueryEngine": "llamaindex_costkit.cache",

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llama_index.core.schema import MetadataMode, NodeWithScore
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from llama_index.core.storage.docstore.utils import doc_to_json, json_to_doc
 
 from costkit.cache import Evidence, evidence
+from costkit.cache.evidence import Read
 from costkit.errors import ConfigurationError, DataError
-from llamaindex_costkit.context import SPANS
+from llamaindex_costkit.context import HASH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,18 +74,28 @@ def decode(text: str) -> Answer:
     )
 
 
-def evidence_of(nodes: Sequence[NodeWithScore]) -> tuple[Evidence, ...]:
-    """Return the documents that nodes come from: by source document id, else node id, and SHA-256 of the node's text.
+def evidence_of(nodes: Sequence[NodeWithScore], *, answer: str = "", question: str = "") -> tuple[Evidence, ...]:
+    """Return what nodes say of their documents: source document id, else node id, and the hash of what a model sees.
 
-    Node ids are new at every ingestion and LlamaIndex's own node hash covers metadata, so neither tells a changed
-    document from an unchanged one. Several nodes of one document have no one hash, nor has a node that was cut.
+    Node ids are new at every ingestion and LlamaIndex's own node hash covers hidden metadata, so neither tells a
+    changed document from an unchanged one. A node that was cut has the hash of the whole.
+
+    Args:
+        nodes: The nodes that were read.
+        answer: The answer in words, where it is to be known which nodes support it.
+        question: Its question.
     """
-    return evidence.evidence_of((one.node.ref_doc_id or one.node.node_id, _whole_text(one)) for one in nodes)
+    return evidence.evidence_of(map(_read, nodes), answer=answer, question=question)
 
 
-def _whole_text(node: NodeWithScore) -> str | None:
-    cut = SPANS in node.node.metadata
-    return None if cut else node.node.get_content(metadata_mode=MetadataMode.NONE)
+def seen_of(node: BaseNode) -> str:
+    """Return what a model sees of a node: its text, metadata that is not hidden from it, and a hash of each medium."""
+    media = [getattr(node, f"{kind}_resource", None) for kind in ("image", "audio", "video")]
+    return "\n".join([node.get_content(MetadataMode.LLM), *(one.hash for one in media if one is not None)])
+
+
+def _read(found: NodeWithScore) -> Read:
+    return Read(found.node.ref_doc_id or found.node.node_id, seen_of(found.node), found.node.metadata.get(HASH))
 
 
 def _score(node: NodeWithScore) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TypeVar
 
 from costkit.scope import Scope, current, use
@@ -12,6 +12,7 @@ from llamaindex_costkit._calls import Meter, decided, running
 
 T = TypeVar("T")
 Around = Callable[[], AbstractContextManager[None]]
+Turn = AbstractContextManager[object]
 
 
 def here(*, mark: Mapping[str, object] | None = None, run_id: str | None = None, meter: Meter | None = None) -> Around:
@@ -37,6 +38,7 @@ def stepwise(
     *,
     each: Callable[[T], T] | None = None,
     done: Callable[[list[T]], object] | None = None,
+    until: Turn | None = None,
 ) -> Generator[T, None, None]:
     """Yield ``chunks``, each made inside ``around()``.
 
@@ -47,24 +49,26 @@ def stepwise(
         around: What is in force while the stream works.
         each: Applied to every chunk.
         done: Called with all chunks when the stream comes to its end, never when it fails or is abandoned.
+        until: A context that is left last, however the stream ends.
     """
     seen: list[T] = []
-    try:
-        while True:
-            try:
-                with around():
-                    chunk = next(chunks)
-            except StopIteration:
-                break
+    with until or nullcontext():
+        try:
+            while True:
+                try:
+                    with around():
+                        chunk = next(chunks)
+                except StopIteration:
+                    break
+                if done is not None:
+                    seen.append(chunk)
+                yield each(chunk) if each is not None else chunk
             if done is not None:
-                seen.append(chunk)
-            yield each(chunk) if each is not None else chunk
-        if done is not None:
-            done(seen)
-    finally:
-        close = getattr(chunks, "close", None)
-        if close is not None:
-            close()
+                done(seen)
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
 
 
 async def astepwise(
@@ -73,21 +77,23 @@ async def astepwise(
     *,
     each: Callable[[T], T] | None = None,
     done: Callable[[list[T]], object] | None = None,
+    until: Turn | None = None,
 ) -> AsyncGenerator[T, None]:
     """Do what ``stepwise`` does for an async stream; ``done`` is called in a thread, since it may embed and write."""
     seen: list[T] = []
-    try:
-        while True:
-            try:
-                with around():
-                    chunk = await anext(chunks)
-            except StopAsyncIteration:
-                break
+    with until or nullcontext():
+        try:
+            while True:
+                try:
+                    with around():
+                        chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    break
+                if done is not None:
+                    seen.append(chunk)
+                yield each(chunk) if each is not None else chunk
             if done is not None:
-                seen.append(chunk)
-            yield each(chunk) if each is not None else chunk
-        if done is not None:
-            await asyncio.to_thread(done, seen)
-    finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
+                await asyncio.to_thread(done, seen)
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()

@@ -12,6 +12,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, PrivateAttr
 
+from costkit.cache.evidence import content_hash
 from costkit.context import ContextReducer, Document, Passage, Reduction, reducer_for
 from costkit.context.reduce import check_k
 from llamaindex_costkit._calls import run_id
@@ -19,7 +20,7 @@ from llamaindex_costkit._calls import run_id
 __all__ = ["CostkitNodePostprocessor"]
 
 # Facts about the reduction, kept from prompts and embeddings so that they cost no tokens.
-SCORE, SPANS = "costkit_score", "costkit_spans"
+SCORE, SPANS, HASH = "costkit_score", "costkit_spans", "costkit_hash"
 
 _log = logging.getLogger("costkit.context")
 _dispatcher = get_dispatcher(__name__)
@@ -28,9 +29,10 @@ _dispatcher = get_dispatcher(__name__)
 class CostkitNodePostprocessor(BaseNodePostprocessor):
     """Cuts retrieved nodes to the sentences a question needs: ``node_postprocessors=[CostkitNodePostprocessor()]``.
 
-    What is left of a node is a new node with the same id, relationships, score and metadata, and two more metadata
-    entries, hidden from prompts and embeddings: ``costkit_score`` (relevance, a float) and ``costkit_spans``
-    (``[[start, end], ...]`` in the original node's text). Nodes of which nothing is left are dropped; nodes without
+    What is left of a node is a new node with the same id, relationships, score and metadata, and three more metadata
+    entries, hidden from prompts and embeddings: ``costkit_score`` (relevance, a float), ``costkit_spans``
+    (``[[start, end], ...]`` in the original node's text) and ``costkit_hash`` (SHA-256 of what the model would have
+    seen of that node). Nodes of which nothing is left are dropped; nodes without
     text pass through. The caller's nodes are never changed. Nodes that fit the budget keep their whole text.
 
     Args:
@@ -124,7 +126,10 @@ def _title(node: BaseNode) -> str:
 def _reduced(found: NodeWithScore, passage: Passage) -> NodeWithScore:
     """Return a new node with what is left of one."""
     original = found.node
-    facts: dict[str, object] = {SPANS: [[span.start, span.end] for span in passage.kept]}
+    facts: dict[str, object] = {
+        SPANS: [[span.start, span.end] for span in passage.kept],
+        HASH: original.metadata.get(HASH) or content_hash(original.get_content(MetadataMode.LLM)),
+    }
     if passage.score is not None:
         facts[SCORE] = float(passage.score)
     node = original.model_copy(

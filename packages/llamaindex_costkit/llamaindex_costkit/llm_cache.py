@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -29,8 +29,9 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import TokenAsyncGen, TokenGen
 from pydantic import PrivateAttr
 
-from costkit.cache import Lookup, ResponseCache
+from costkit.cache import Conversation, Lookup, ResponseCache
 from costkit.cache.doors import cache_for, pieces, question_span
+from costkit.cache.flight import Steps, afinish, finish
 from costkit.ledger.usage import Usage
 from costkit.prices import default_book
 from llamaindex_costkit._calls import LLMResponse, calls_tools, model_of, run_id, stopped_early, usage_of
@@ -54,7 +55,7 @@ class CostkitCachedLLM(DelegatingLLM):
     around it must be equal for a hit; only the question may differ in wording. A message of several paragraphs or
     over 100 tokens in which no question is marked is served word for word only. Calls with tools and structured
     predictions go straight to the model. A hit says so in ``response.additional_kwargs["costkit"]`` and emits no
-    event of a model call.
+    event of a model call. Of those who ask the same at the same time, one calls the model and the others wait.
 
     Args:
         llm: The model that answers.
@@ -117,55 +118,60 @@ class CostkitCachedLLM(DelegatingLLM):
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Serve an earlier answer, else ask the model and keep its answer."""
-        found = self._look_up(messages, kwargs)
-        if found.answer is not None:
-            return _chat_response(found.answer, found)
-        return self._keep(found, self._llm.chat(messages, **kwargs))
+        with finish(self._look_up(messages, kwargs)) as found:
+            if found.answer is not None:
+                return _chat_response(found.answer, found)
+            return self._keep(found, self._llm.chat(messages, **kwargs))
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Do what ``chat`` does, without blocking."""
-        found = await asyncio.to_thread(self._look_up, messages, kwargs)
-        if found.answer is not None:
-            return _chat_response(found.answer, found)
-        response = await self._llm.achat(messages, **kwargs)
-        return await asyncio.to_thread(self._keep, found, response)
+        with await afinish(self._look_up(messages, kwargs)) as found:
+            if found.answer is not None:
+                return _chat_response(found.answer, found)
+            response = await self._llm.achat(messages, **kwargs)
+            return await asyncio.to_thread(self._keep, found, response)
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Stream an earlier answer in pieces, else the model's own chunks; the answer is kept once it is complete."""
-        found = self._look_up(messages, kwargs)
-        if found.answer is not None:
-            return _replay(found.answer, found, _chat_response)
-        return stepwise(self._llm.stream_chat(messages, **kwargs), here(), done=self._keeper(found))
+        with ExitStack() as turn:
+            found = turn.enter_context(finish(self._look_up(messages, kwargs)))
+            if found.answer is not None:
+                return _replay(found.answer, found, _chat_response)
+            chunks = self._llm.stream_chat(messages, **kwargs)
+            return stepwise(chunks, here(), done=self._keeper(found), until=turn.pop_all())
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """Do what ``stream_chat`` does, without blocking."""
-        found = await asyncio.to_thread(self._look_up, messages, kwargs)
-        if found.answer is not None:
-            return _areplay(found.answer, found, _chat_response)
-        return astepwise(await self._llm.astream_chat(messages, **kwargs), here(), done=self._keeper(found))
+        with ExitStack() as turn:
+            found = turn.enter_context(await afinish(self._look_up(messages, kwargs)))
+            if found.answer is not None:
+                return _areplay(found.answer, found, _chat_response)
+            chunks = await self._llm.astream_chat(messages, **kwargs)
+            return astepwise(chunks, here(), done=self._keeper(found), until=turn.pop_all())
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Serve an earlier answer, else ask the model and keep its answer."""
-        found = self._look_up(prompt, {**kwargs, "formatted": formatted})
-        if found.answer is not None:
-            return _completion(found.answer, found)
-        return self._keep(found, self._llm.complete(prompt, formatted=formatted, **kwargs))
+        with finish(self._look_up(prompt, {**kwargs, "formatted": formatted})) as found:
+            if found.answer is not None:
+                return _completion(found.answer, found)
+            return self._keep(found, self._llm.complete(prompt, formatted=formatted, **kwargs))
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Do what ``complete`` does, without blocking."""
-        found = await asyncio.to_thread(self._look_up, prompt, {**kwargs, "formatted": formatted})
-        if found.answer is not None:
-            return _completion(found.answer, found)
-        response = await self._llm.acomplete(prompt, formatted=formatted, **kwargs)
-        return await asyncio.to_thread(self._keep, found, response)
+        with await afinish(self._look_up(prompt, {**kwargs, "formatted": formatted})) as found:
+            if found.answer is not None:
+                return _completion(found.answer, found)
+            response = await self._llm.acomplete(prompt, formatted=formatted, **kwargs)
+            return await asyncio.to_thread(self._keep, found, response)
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """Stream an earlier answer in pieces, else the model's own chunks; the answer is kept once it is complete."""
-        found = self._look_up(prompt, {**kwargs, "formatted": formatted})
-        if found.answer is not None:
-            return _replay(found.answer, found, _completion)
-        chunks = self._llm.stream_complete(prompt, formatted=formatted, **kwargs)
-        return stepwise(chunks, here(), done=self._keeper(found))
+        with ExitStack() as turn:
+            found = turn.enter_context(finish(self._look_up(prompt, {**kwargs, "formatted": formatted})))
+            if found.answer is not None:
+                return _replay(found.answer, found, _completion)
+            chunks = self._llm.stream_complete(prompt, formatted=formatted, **kwargs)
+            return stepwise(chunks, here(), done=self._keeper(found), until=turn.pop_all())
 
     async def astream_complete(
         self,
@@ -174,11 +180,12 @@ class CostkitCachedLLM(DelegatingLLM):
         **kwargs: Any,
     ) -> CompletionResponseAsyncGen:
         """Do what ``stream_complete`` does, without blocking."""
-        found = await asyncio.to_thread(self._look_up, prompt, {**kwargs, "formatted": formatted})
-        if found.answer is not None:
-            return _areplay(found.answer, found, _completion)
-        chunks = await self._llm.astream_complete(prompt, formatted=formatted, **kwargs)
-        return astepwise(chunks, here(), done=self._keeper(found))
+        with ExitStack() as turn:
+            found = turn.enter_context(await afinish(self._look_up(prompt, {**kwargs, "formatted": formatted})))
+            if found.answer is not None:
+                return _areplay(found.answer, found, _completion)
+            chunks = await self._llm.astream_complete(prompt, formatted=formatted, **kwargs)
+            return astepwise(chunks, here(), done=self._keeper(found), until=turn.pop_all())
 
     def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
         """Fill the prompt and answer it, its ``query_str`` being the question."""
@@ -206,14 +213,15 @@ class CostkitCachedLLM(DelegatingLLM):
     def _answered(self, response: ChatResponse) -> LLM:
         return self._llm
 
-    def _look_up(self, prompt: str | Sequence[ChatMessage], options: Mapping[str, object]) -> Lookup:
+    def _look_up(self, prompt: str | Sequence[ChatMessage], options: Mapping[str, object]) -> Steps[Lookup]:
         if "tools" in options or "functions" in options:
             return self._cache.bypass("calls with tools are never cached", run_id=run_id())
-        key = (prompt, None) if isinstance(prompt, str) else _key_of(prompt)
+        key = (prompt, None, []) if isinstance(prompt, str) else _key_of(prompt)
         if key is None:
             return self._cache.bypass("a message holds more than text", run_id=run_id())
-        text, around = key
+        text, around, said = key
         start, end, exact_only = self._spot(text)
+        beside = text if exact_only else text[:start] + text[end:]
         inputs = {
             "form": _FORMAT,
             "model": self._version,
@@ -224,7 +232,13 @@ class CostkitCachedLLM(DelegatingLLM):
             "after": text[end:],
             "options": dict(options),
         }
-        return self._cache.lookup(text[start:end], inputs=inputs, run_id=run_id(), exact_only=exact_only)
+        # What a question can refer to is all the rest of its prompt, for a model remembers nothing else.
+        conversation = Conversation(whole=[*said, beside] if beside.strip() else said)
+        return (
+            yield from self._cache.joining(
+                text[start:end], inputs=inputs, conversation=conversation, run_id=run_id(), exact_only=exact_only
+            )
+        )
 
     def _spot(self, text: str) -> tuple[int, int, bool]:
         """Return where the question stands in the last user text, and whether only the same words may be served."""
@@ -270,14 +284,18 @@ def _asking(prompt: BasePromptTemplate, values: Mapping[str, object]) -> Iterato
         _asked.reset(token)
 
 
-def _key_of(messages: Sequence[ChatMessage]) -> tuple[str, object] | None:
-    """Return the last user text and all else as plain values; None where a message holds more than text."""
+def _key_of(messages: Sequence[ChatMessage]) -> tuple[str, object, list[object]] | None:
+    """Return the last user text, all else as plain values, and of this what was said before the text.
+
+    None where a message holds more than text.
+    """
     at = next((at for at in reversed(range(len(messages))) if messages[at].role == MessageRole.USER), None)
     known = (TextBlock, CachePoint, ThinkingBlock, ToolCallBlock)
     if at is None or not all(isinstance(block, known) for message in messages for block in message.blocks):
         return None
     around = [None if place == at else _plain(message) for place, message in enumerate(messages)]
-    return messages[at].content or "", [around, messages[at].additional_kwargs]
+    said: list[object] = [_plain(message) for message in messages[:at] if message.role != MessageRole.SYSTEM]
+    return messages[at].content or "", [around, messages[at].additional_kwargs], said
 
 
 def _plain(message: ChatMessage) -> dict[str, object]:

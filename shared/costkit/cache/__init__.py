@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from costkit.cache.agreement import same_text as same_text
     from costkit.cache.certificate import Certificate as Certificate
+    from costkit.cache.conversation import Conversation as Conversation
     from costkit.cache.drift import DriftMonitor as DriftMonitor
     from costkit.cache.edge import EdgeIndex as EdgeIndex
     from costkit.cache.equivalence import Candidate as Candidate
@@ -35,6 +37,7 @@ __all__ = [
     "Candidate",
     "Certificate",
     "Coefficients",
+    "Conversation",
     "CosineScore",
     "DriftMonitor",
     "EdgeIndex",
@@ -50,6 +53,7 @@ __all__ = [
     "ResponseCache",
     "Ticket",
     "Verdict",
+    "same_text",
 ]
 
 _HOMES = {
@@ -57,6 +61,7 @@ _HOMES = {
     "Candidate": "costkit.cache.equivalence",
     "Certificate": "costkit.cache.certificate",
     "Coefficients": "costkit.cache.equivalence",
+    "Conversation": "costkit.cache.conversation",
     "CosineScore": "costkit.cache.equivalence",
     "DriftMonitor": "costkit.cache.drift",
     "EdgeIndex": "costkit.cache.edge",
@@ -72,6 +77,7 @@ _HOMES = {
     "ResponseCache": "costkit.cache.response",
     "Ticket": "costkit.cache.lookup",
     "Verdict": "costkit.cache.equivalence",
+    "same_text": "costkit.cache.agreement",
 }
 
 

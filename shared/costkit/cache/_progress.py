@@ -1,13 +1,14 @@
-"""Progress of a command: a bar on a terminal, elsewhere a line at every tenth."""
+"""What a command shows: its progress (a bar on a terminal, elsewhere a line at every tenth) and its result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import click
 
-__all__ = ["progress"]
+__all__ = ["progress", "show"]
 
 Step = Callable[[str, int, int], None]  # what is done, steps done, steps in all
 
@@ -45,3 +46,8 @@ def progress() -> Iterator[Step]:
 def _print_tenths(label: str, done: int, total: int) -> None:
     if done * 10 // total != (done - 1) * 10 // total:
         click.echo(f"[{done}/{total}] {label}", err=True)
+
+
+def show(found: Mapping[str, object], told: str, *, as_json: bool) -> None:
+    """Print a result as one JSON object, or as text."""
+    click.echo(json.dumps(found, indent=2) if as_json else told)

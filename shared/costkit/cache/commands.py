@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from costkit.cache._progress import progress
+from costkit.cache._progress import progress, show
+from costkit.cache.store_commands import STORE_COMMANDS
 from costkit.cache.train_command import train_command
-from costkit.errors import ConfigurationError, StoreError
+from costkit.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from costkit.cache.certificate import Abstention, Certificate
-    from costkit.cache.edge import EdgeIndex
+    from costkit.cache.calibrate import Abstention
+    from costkit.cache.certificate import Certificate
     from costkit.cache.equivalence import FittedScore
     from costkit.embed import Embedder
 
@@ -31,9 +31,6 @@ EXIT_ABSTAINED = 10
 _EMBED_AT_ONCE = 256
 
 _FILE = click.Path(path_type=Path)
-_FOLDER = click.option(
-    "--path", type=_FILE, metavar="DIR", help="Folder of the cache. Default: the default embedder's in .costkit."
-)
 _FIT = click.option("--fit", type=_FILE, metavar="FILE", help="Coefficients of the score. Default: the shipped ones.")
 _MODEL = click.option("--model", type=_FILE, metavar="DIR", help="A pair model of `costkit cache train`.")
 _JUDGED = click.option(
@@ -53,6 +50,7 @@ Examples:
   costkit cache calibrate --stream labelled.jsonl --target 0.02
   costkit cache sample --n 300 --questions log.jsonl
   costkit cache stats
+  costkit cache export cache.jsonl.gz
 """
 
 _CALIBRATE = """Find the loosest threshold at which the share of wrong hits is proved to be at most the target.
@@ -94,13 +92,15 @@ def cache() -> None:
     """Group the commands; the help text is ``_HELP``."""
 
 
-cache.add_command(train_command)
+for command in (train_command, *STORE_COMMANDS):
+    cache.add_command(command)
 
 
 @cache.command(help=_CALIBRATE, short_help="Prove a bound on wrong hits on labelled traffic.")
 @click.option("--stream", type=_FILE, required=True, metavar="FILE", help="The traffic.")
 @_JUDGED
 @click.option("--target", default=0.02, show_default=True, help="Share of the hits that may be wrong.")
+@click.option("--answers", is_flag=True, help="For a cache with same_answer=, which tells a group's answers to be one.")
 @click.option(
     "--out", type=_FILE, metavar="FILE", default=Path("certificate.json"), show_default=True, help="File to write."
 )
@@ -115,6 +115,7 @@ def calibrate(
     stream: Path,
     judged: tuple[Path, ...],
     target: float,
+    answers: bool,
     out: Path,
     fit: Path | None,
     model: Path | None,
@@ -122,17 +123,17 @@ def calibrate(
     as_json: bool,
 ) -> None:
     """Run the command; the help text is ``_CALIBRATE``."""
-    from costkit.cache.certificate import Certificate, Data, certify
+    from costkit.cache.calibrate import certify
+    from costkit.cache.certificate import Certificate, Data
+    from costkit.cache.replay import Replay
     from costkit.embed import default_embedder
 
     texts, groups = _labelled(stream, judged)
     embedder, score = default_embedder(), _score(fit, model)
     with progress() as step:
+        replay = Replay(texts, groups, _embedded(texts, embedder, step), score, answers=answers)
         found = certify(
-            texts,
-            groups,
-            _embedded(texts, embedder, step),
-            score,
+            replay,
             target=target,
             seed=seed,
             embedder=embedder.name,
@@ -141,10 +142,10 @@ def calibrate(
         )
     if isinstance(found, Certificate):
         found.save(out)
-        _show({"outcome": "certified", "file": str(out), **asdict(found)}, _certified(found, out), as_json=as_json)
+        show({"outcome": "certified", "file": str(out), **asdict(found)}, _certified(found, out), as_json=as_json)
         return
     answer = {"outcome": "abstained", **asdict(found), "advice": found.advice}
-    _show(answer, _abstained(found), as_json=as_json)
+    show(answer, _abstained(found), as_json=as_json)
     context.exit(EXIT_ABSTAINED)
 
 
@@ -187,72 +188,26 @@ def sample(
     except OSError as error:
         raise ConfigurationError(f"out={str(out)!r} cannot be written: {error.strerror}") from error
     told = f"{len(drawn):,} pairs of {len(texts):,} questions are in {out}: set same to true or false in each line."
-    _show({"file": str(out), "pairs": len(drawn), "questions": len(texts)}, told, as_json=as_json)
-
-
-@cache.command()
-@_FOLDER
-@click.option("--db", "url", help="SQLAlchemy URL of the ledger. Default: ledger.db in $COSTKIT_HOME or ./.costkit.")
-@_JSON
-def stats(*, path: Path | None, url: str | None, as_json: bool) -> None:
-    """Count what a cache holds, and what the ledger says of its decisions.
-
-    Example: costkit cache stats --path .costkit/cache/minilm
-    """
-    folder = _folder(path)
-    index = _opened(folder)
-    try:
-        points, entries, documents = index.count(), index.count(kind="entry"), index.count(kind="document")
-    finally:
-        index.close()
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    decisions, audits = _booked(url)
-    found = {
-        "folder": str(folder),
-        "entries": entries,
-        "invalidated_documents": documents,
-        "other_points": points - entries - documents,
-        "bytes": size,
-        "decisions": decisions,
-        "audits": audits,
-    }
-    told = (
-        f"{folder}: {entries:,} entries, {documents:,} invalidated documents, {size / 1e6:,.1f} MB\n"
-        f"decisions: {_counted(decisions)}\naudits: {_counted(audits)}"
-    )
-    _show(found, told, as_json=as_json)
-
-
-@cache.command()
-@click.argument("document_id")
-@click.option("--tenant", help="Whose document. Default: the private tenant.")
-@_FOLDER
-@_JSON
-def invalidate(*, document_id: str, tenant: str | None, path: Path | None, as_json: bool) -> None:
-    """Drop every answer that rests on a document.
-
-    Example: costkit cache invalidate refunds.md --tenant acme
-    """
-    from costkit.cache.response import ResponseCache
-
-    opened = ResponseCache(version="command line", index=_opened(_folder(path)))
-    try:
-        dropped = opened.invalidate(document_id, tenant=tenant)
-    finally:
-        opened.close()
-    found = {"document_id": document_id, "tenant": tenant, "dropped": dropped}
-    _show(found, f"{dropped:,} answers that rest on {document_id!r} were dropped.", as_json=as_json)
+    show({"file": str(out), "pairs": len(drawn), "questions": len(texts)}, told, as_json=as_json)
 
 
 def _labelled(stream: Path, judged: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """Return the questions of a stream and their groups."""
+    """Return the questions of a stream and their groups, but for those that the cache never looks up."""
     from costkit.cache import labelled
+    from costkit.cache.standalone import needs_conversation
 
     if judged:
         texts = labelled.log(stream)
-        return texts, labelled.groups(texts, labelled.pairs(judged))
-    asked = labelled.questions(stream)
-    return [one.text for one in asked], [one.group for one in asked]
+        groups = labelled.groups(texts, labelled.pairs(judged))
+    else:
+        asked = labelled.questions(stream)
+        texts, groups = [one.text for one in asked], [one.group for one in asked]
+    kept = [at for at, text in enumerate(texts) if needs_conversation(text) is None]
+    if not kept:
+        raise DataError(
+            f"{stream.name} holds no question that can be asked alone, such as {texts[0]!r}: give more rows"
+        )
+    return [texts[at] for at in kept], [groups[at] for at in kept]
 
 
 def _embedded(texts: Sequence[str], embedder: Embedder, step: Callable[[str, int, int], None]) -> NDArray[np.float32]:
@@ -266,50 +221,11 @@ def _embedded(texts: Sequence[str], embedder: Embedder, step: Callable[[str, int
 
 
 def _score(fit: Path | None, model: Path | None) -> FittedScore:
-    from costkit.cache.equivalence import Coefficients, FittedScore
+    from costkit.cache.equivalence import UNHURRIED_SECONDS, Coefficients, FittedScore
     from costkit.cache.pair_model import PairModel
 
-    return FittedScore(Coefficients.load(fit), model=None if model is None else PairModel.load(model))
-
-
-def _folder(path: Path | None) -> Path:
-    """Return the folder of a cache; one that is not there is a wrong path, not an empty cache."""
-    from costkit.cache.response import default_folder
-    from costkit.embed import default_embedder
-
-    folder = path or default_folder(default_embedder())
-    if not (folder / "edge_config.json").exists():
-        raise StoreError(
-            f"there is no cache in {str(folder)!r}: nothing was kept there; give --path or set COSTKIT_HOME"
-        )
-    return folder
-
-
-def _opened(folder: Path) -> EdgeIndex:
-    from costkit.cache.edge import EdgeIndex
-    from costkit.embed import default_embedder
-
-    return EdgeIndex.open(folder, dimensions=default_embedder().dimensions)
-
-
-def _booked(url: str | None) -> tuple[dict[str, int], dict[str, int]]:
-    """Count the cache's decisions and audits in the ledger, by kind; none where no ledger was begun."""
-    from costkit.home import home
-    from costkit.ledger.usage import recorded
-
-    decisions: Counter[str] = Counter()
-    audits: Counter[str] = Counter()
-    if url is not None or (home() / "ledger.db").exists():
-        for event in recorded(url):
-            if event.part == "cache" and event.kind == "cache":
-                decisions[str(event.details.get("hit_kind", event.decision))] += 1
-            elif event.part == "cache" and event.kind == "judge":
-                audits[event.decision] += 1
-    return dict(decisions), dict(audits)
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or "none booked"
+    pairs = None if model is None else PairModel.load(model)
+    return FittedScore(Coefficients.load(fit), model=pairs, budget_seconds=UNHURRIED_SECONDS)
 
 
 def _certified(found: Certificate, out: Path) -> str:
@@ -326,7 +242,3 @@ def _certified(found: Certificate, out: Path) -> str:
 
 def _abstained(found: Abstention) -> str:
     return f"No threshold is certified for {found.target:.2%} wrong hits: {found.reason}.\n{found.advice}"
-
-
-def _show(found: Mapping[str, object], told: str, *, as_json: bool) -> None:
-    click.echo(json.dumps(found, indent=2) if as_json else told)

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from costkit.cache.index import DOCUMENTS_FIELD, IDENTITY_FIELD, KIND_FIELD, Found, Payload
+from costkit.cache.index import (
+    AT_ONCE,
+    EXPIRES_FIELD,
+    IDENTITY_FIELD,
+    KEYWORD_FIELDS,
+    NUMBER_FIELDS,
+    READ_FIELD,
+    Found,
+    Payload,
+    Point,
+)
 from costkit.errors import StoreError, StoreLockedError
 
 if TYPE_CHECKING:
-    from qdrant_edge import EdgeConfig, EdgeShard, Filter
+    from qdrant_edge import EdgeConfig, EdgeShard, FieldCondition, Filter
 
 __all__ = ["EdgeIndex"]
 
@@ -33,7 +43,7 @@ class EdgeIndex:
     """A cache store in one local folder. Get one from ``EdgeIndex.open``.
 
     Every engine call holds the interpreter lock, so calls are safe from threads; ``optimize`` stops the whole
-    process while it runs and is therefore called at opening only. A forked child must not touch the parent's handle
+    process while it runs and is therefore called at opening and by ``costkit cache optimize`` only. A forked child must not touch the parent's handle
     (a search in it hangs), so the handle is dead after a fork.
     """
 
@@ -82,7 +92,7 @@ class EdgeIndex:
 
         request = QueryRequest(
             query=Query.Nearest(list(vector)),
-            filter=_where(IDENTITY_FIELD, identity),
+            filter=_where(identity=identity),
             limit=limit,
             with_payload=True,
             with_vector=False,
@@ -91,33 +101,104 @@ class EdgeIndex:
             points = self._live().query(request)
         return [Found(id=str(point.id), payload=point.payload or {}, score=point.score) for point in points]
 
+    def lowest(
+        self, field: Literal["expires_at", "worth"], *, limit: int, tenant: str | None = None
+    ) -> dict[str, Payload]:
+        """Return the points with the lowest values of a field, of one tenant or of all, in ascending order."""
+        from qdrant_edge import OrderBy, ScrollRequest
+
+        request = ScrollRequest(
+            limit=limit, filter=_where(tenant=tenant), with_payload=True, with_vector=False, order_by=OrderBy(field)
+        )
+        with _translated(self._path):
+            records, _ = self._live().scroll(request)
+        return {str(record.id): record.payload or {} for record in records}
+
+    def scan(self, *, kind: str | None = None, with_vectors: bool = False) -> Iterator[list[Point]]:
+        """Yield every point, or every point of one kind, a batch at a time; others may write meanwhile."""
+        from qdrant_edge import ScrollRequest
+
+        offset = None
+        while True:
+            request = ScrollRequest(
+                offset=offset, limit=AT_ONCE, filter=_where(kind=kind), with_payload=True, with_vector=with_vectors
+            )
+            with _translated(self._path):
+                records, offset = self._live().scroll(request)
+            yield [Point(id=str(one.id), payload=one.payload or {}, vector=_flat(one.vector)) for one in records]
+            if offset is None:
+                return
+
     def upsert(self, point_id: str, payload: Payload, vector: Sequence[float] | None = None) -> None:
         """Write one point; acknowledged writes survive a kill of the process."""
-        from qdrant_edge import Point, UpdateOperation
+        self.upsert_all([Point(id=point_id, payload=payload, vector=vector)])
 
-        point = Point(point_id, {} if vector is None else list(vector), dict(payload))
+    def upsert_all(self, points: Sequence[Point]) -> None:
+        """Write several points, each in one atomic step."""
+        from qdrant_edge import Point as EdgePoint
+        from qdrant_edge import UpdateOperation
+
+        rows = [EdgePoint(one.id, {} if one.vector is None else list(one.vector), dict(one.payload)) for one in points]
         with _translated(self._path):
-            self._live().update(UpdateOperation.upsert_points([point]))
+            self._live().update(UpdateOperation.upsert_points(rows))
 
-    def delete_entries_of(self, document_key: str) -> int:
-        """Delete every entry that rests on a document; return how many there were."""
-        from qdrant_edge import CountRequest, UpdateOperation
+    def patch(self, point_id: str, fields: Payload) -> None:
+        """Set some payload fields of a point; the engine refuses an id that is not there."""
+        from qdrant_edge import UpdateOperation
 
-        resting = _where(DOCUMENTS_FIELD, document_key)
         with _translated(self._path):
-            found = self._live().count(CountRequest(exact=True, filter=resting))
-            if found:
-                self._live().update(UpdateOperation.delete_points_by_filter(resting))
-        return found
+            self._live().update(UpdateOperation.set_payload([point_id], dict(fields)))
 
-    def count(self, *, identity: str | None = None, kind: str | None = None) -> int:
-        """Return the number of points, of the entries of one identity, or of the points of one kind."""
+    def delete(self, ids: Sequence[str], *, expired_by: float | None = None) -> None:
+        """Delete those ids that exist, or of them what has expired."""
+        from qdrant_edge import FieldCondition, RangeFloat
+
+        if expired_by is None:
+            self._delete(ids)
+        else:
+            self._delete(ids, FieldCondition(EXPIRES_FIELD, range=RangeFloat(lte=expired_by)))
+
+    def delete_entries_of(self, document_key: str, *, read_before: float | None = None) -> int:
+        """Delete every entry that rests on a document, a batch at a time; return how many there were."""
+        from qdrant_edge import FieldCondition, Filter, RangeFloat, ScrollRequest
+
+        old = [] if read_before is None else [FieldCondition(READ_FIELD, range=RangeFloat(lt=read_before))]
+        resting = ScrollRequest(
+            limit=AT_ONCE, filter=Filter(must=[_where(documents=document_key), *old]), with_payload=False
+        )
+        deleted = 0
+        while True:
+            with _translated(self._path):
+                records, _ = self._live().scroll(resting)
+            if not records:
+                return deleted
+            self._delete([str(record.id) for record in records], *old)
+            deleted += len(records)
+
+    def _delete(self, ids: Sequence[str], *conditions: FieldCondition) -> None:
+        """Delete those ids that meet the conditions at that moment."""
+        from qdrant_edge import Filter, HasIdCondition, UpdateOperation
+
+        if conditions:
+            operation = UpdateOperation.delete_points_by_filter(Filter(must=[HasIdCondition(set(ids)), *conditions]))
+        else:
+            operation = UpdateOperation.delete_points(list(ids))
+        with _translated(self._path):
+            self._live().update(operation)
+
+    def count(self, *, identity: str | None = None, kind: str | None = None, tenant: str | None = None) -> int:
+        """Return the number of points: of all, or of those of one identity, kind and tenant."""
         from qdrant_edge import CountRequest
 
-        wanted = {IDENTITY_FIELD: identity, KIND_FIELD: kind}
-        within = _all_of({field: value for field, value in wanted.items() if value is not None})
+        within = _where(identity=identity, kind=kind, tenant=tenant)
         with _translated(self._path):
             return self._live().count(CountRequest(exact=True, filter=within))
+
+    def optimize(self) -> None:
+        """Merge segments and free the room of what was deleted; every thread of the process waits meanwhile."""
+        with _translated(self._path):
+            self._live().optimize()
+            self._live().flush()
 
     def close(self) -> None:
         """Flush and release the folder once its last user in this process has closed it."""
@@ -145,7 +226,7 @@ def _config(dimensions: int) -> EdgeConfig:
     from qdrant_edge import Distance, EdgeConfig, EdgeOptimizersConfig, EdgeVectorParams, HnswIndexConfig
 
     # No graphs: entries are only ever searched within one identity, by a full scan of it. Building one for an identity
-    # of 50,000 entries stops the process for over a minute at opening; `costkit bench cache --speed` has the scans.
+    # of 50,000 entries stops the process for over a minute at opening; `costkit bench cache-speed` has the scans.
     optimizers = EdgeOptimizersConfig(indexing_threshold=_NEVER_KB)
     return EdgeConfig(
         vectors=EdgeVectorParams(size=dimensions, distance=Distance.Cosine),
@@ -155,28 +236,41 @@ def _config(dimensions: int) -> EdgeConfig:
 
 
 def _open_shard(folder: Path, dimensions: int) -> EdgeShard:
-    from qdrant_edge import EdgeShard, KeywordIndexParams, UpdateOperation
+    from qdrant_edge import EdgeShard
 
     with _translated(folder):
         if (folder / "edge_config.json").exists():
             shard = EdgeShard.load(str(folder), _config(dimensions))
             shard.optimize()
-            return shard
-        folder.mkdir(parents=True, exist_ok=True)
-        shard = EdgeShard.create(str(folder), _config(dimensions))
-        shard.update(UpdateOperation.create_field_index(IDENTITY_FIELD, KeywordIndexParams(is_tenant=True)))
-        shard.update(UpdateOperation.create_field_index(DOCUMENTS_FIELD, KeywordIndexParams(enable_hnsw=False)))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shard = EdgeShard.create(str(folder), _config(dimensions))
+        _index_fields(shard)
         return shard
 
 
-def _where(field: str, value: str) -> Filter:
-    return _all_of({field: value})
+def _index_fields(shard: EdgeShard) -> None:
+    """Index the fields that are filtered or ordered by, as far as the folder's first owner has not done so."""
+    from qdrant_edge import FloatIndexParams, KeywordIndexParams, UpdateOperation
+
+    wanted = {
+        field: KeywordIndexParams(is_tenant=True) if field == IDENTITY_FIELD else KeywordIndexParams(enable_hnsw=False)
+        for field in KEYWORD_FIELDS
+    } | {field: FloatIndexParams(enable_hnsw=False) for field in NUMBER_FIELDS}
+    for field in wanted.keys() - shard.info().payload_schema.keys():
+        shard.update(UpdateOperation.create_field_index(field, wanted[field]))
 
 
-def _all_of(wanted: Mapping[str, str]) -> Filter:
+def _where(**wanted: str | None) -> Filter:
+    """Return a filter on the given fields; None is no condition."""
     from qdrant_edge import FieldCondition, Filter, MatchValue
 
-    return Filter(must=[FieldCondition(field, match=MatchValue(value)) for field, value in wanted.items()])
+    given = {field: value for field, value in wanted.items() if value is not None}
+    return Filter(must=[FieldCondition(field, match=MatchValue(value)) for field, value in given.items()])
+
+
+def _flat(vector: object) -> Sequence[float] | None:
+    return vector if isinstance(vector, list) and vector else None
 
 
 @contextmanager
@@ -196,6 +290,8 @@ def _translated(folder: Path) -> Iterator[None]:
 
 
 def _forget_after_fork() -> None:
+    global _open_lock
+    _open_lock = threading.Lock()  # another thread of the parent may have held it
     for index in _open.values():
         index._shard = None
     _open.clear()

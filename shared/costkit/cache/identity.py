@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from costkit.errors import ConfigurationError
 
-__all__ = ["Identity", "canonical_json", "document_point_id"]
+__all__ = ["Identity", "canonical_json", "document_keys", "document_point_id"]
 
 # Any fixed UUID serves; it keeps our point ids apart from ids that other programs derive from the same names.
 _NAMESPACE = uuid.UUID("5d7a1c7e-6d0b-4c0e-9a8f-0f3c9f6f7b11")
@@ -74,6 +74,11 @@ class Identity:
         return str(uuid.uuid5(_NAMESPACE, f"entry\n{self.key}\n{normalised_question}"))
 
 
-def document_point_id(tenant: str, document_id: str) -> str:
-    """Return the point id of a document's own point, a UUID derived from tenant and document id."""
+def document_point_id(tenant: str | None, document_id: str) -> str:
+    """Return the point id of a document's own point, a UUID derived from tenant (None: everybody's) and document id."""
     return str(uuid.uuid5(_NAMESPACE, f"document\n{canonical_json([tenant, document_id])}"))
+
+
+def document_keys(tenant: str, document_ids: Iterable[str]) -> list[str]:
+    """Return the ids of the points that an answer hangs on: of each document as the tenant's, and as everybody's."""
+    return [document_point_id(owner, name) for name in dict.fromkeys(document_ids) for owner in (tenant, None)]

@@ -4,47 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
+import math
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, ParamSpec, get_args
 
+from costkit.cache.agreement import SameAnswer, decision_name
+from costkit.cache.conversation import Conversation, key_of
+from costkit.cache.documents import LATEST, Documents, latest_in
+from costkit.cache.entries import Entry, changed_since, entry_id, is_newer
 from costkit.cache.equivalence import CosineScore, Equivalence, FittedScore
-from costkit.cache.identity import Identity, document_point_id
-from costkit.cache.index import CacheIndex, Found, Payload
+from costkit.cache.flight import DEFAULT_WAIT_SECONDS, Flights, Steps, afinish, finish, shared
+from costkit.cache.identity import Identity, document_keys
+from costkit.cache.index import CacheIndex, Found, lock_of
 from costkit.cache.judgements import Choice, Judgements, choose, cluster_id
 from costkit.cache.learning import ReAsks, Served, Source, audits, cluster_of
-from costkit.cache.lookup import Evidence, Fresh, Lookup, Ticket
+from costkit.cache.lifetime import DEFAULT_TTL_SECONDS, Lifetime
+from costkit.cache.lookup import Check, Evidence, Fresh, Lookup, Ticket, WouldBe
+from costkit.cache.outage import Outage
+from costkit.cache.patience import allow
 from costkit.cache.replay import NEIGHBOURS
+from costkit.cache.stores import LockedIndex, OnLocked, open_index
+from costkit.cache.upkeep import DEFAULT_MOST_ENTRIES, Swept, Upkeep
 from costkit.embed import Embedder, default_embedder
-from costkit.errors import ConfigurationError, StoreError
-from costkit.home import home
+from costkit.errors import ConfigurationError, DataError, StoreError
 from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
 from costkit.scope import Scope, current
-from costkit.text import normalise_question
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from costkit.cache.certificate import Certificate
     from costkit.cache.drift import DriftMonitor
 
-__all__ = ["Judge", "ResponseCache", "default_folder"]
+__all__ = ["Judge", "ResponseCache"]
 
 Judge = Callable[[str, str, str], bool]
+P = ParamSpec("P")
 
 # No Scope can name it: a scope's tenant is never empty.
 PRIVATE_TENANT = ""
-SCHEMA = 2
 # Where entries that have ended stand in the way, this many are looked at instead.
 NEIGHBOURS_BEHIND = 50
-DEFAULT_TTL_SECONDS = 24 * 3600.0
+# Embedders and guards read the beginning of a longer text only: two that begin alike would pass for one question.
+MAX_NEAR_CHARS = 1000
+# An entry is a question and its answer, not a file: more than this fills a store with what nobody asks again.
+MAX_QUESTION_CHARS = 100_000
+MAX_ANSWER_CHARS = 1_000_000
+MOST_WAIT_SECONDS = 24 * 3600.0
 
 _log = logging.getLogger("costkit.cache")
 
@@ -54,7 +66,7 @@ class ResponseCache:
 
     The identity (tenant, version, embedder, all other input) is a hard filter; only the question is compared. An
     entry ends with its time to live or as soon as a document it rests on is invalidated. If the store fails, the
-    cache stands aside: look-ups bypass, nothing is raised, and the failure is logged once.
+    cache stands aside: look-ups bypass, nothing is raised, and it says so once, and once more when it is back.
 
     Args:
         version: Version of everything that shapes an answer (prompt, model, corpus). A new version starts empty.
@@ -69,12 +81,26 @@ class ResponseCache:
         certificate: What ``costkit cache calibrate`` wrote: its threshold is used, and hits that it covers carry its
             bound.
         shadow: True decides and books, but serves nothing.
-        ttl_seconds: Time to live of an entry, counted from its creation.
+        ttl_seconds: Time to live of an entry in seconds, counted from its creation and never prolonged by hits; or one
+            for each ``Scope.feature``, where the key None stands for all others. Entries end up to a tenth sooner, each
+            at another time.
+        volatile: Features (``Scope.feature``) whose answers change so often that only the same question is served.
+        max_entries_per_tenant: Beyond it the answers that save least are evicted, by what a hit saves, hits and age.
+        wait_seconds: How long a question may wait for the call of an equal or near one that is being answered, see
+            ``join``. 0 never waits: for streams whose first words matter more than a second call.
         require_tenant: True bypasses the cache where no tenant is set; False files such calls under one private tenant.
         audit_share: Share of the semantic hits (0 to 1) that also get a fresh answer, off the path; needs ``judge``.
         judge: Takes the question, the served answer and a fresh one, in words, and says whether the served one was
             right.
         monitor: Watches the audits for drift and tightens the threshold. Default: none.
+        same_answer: Takes two answers in words and says whether they say the same (``same_text`` where answers are
+            canned). Each new answer is compared with those of its nearest questions, off the path; then near questions
+            with the same answer speak for it and those with another against it. Default: not known.
+        on_locked: What to do if another process holds the folder: ``raise`` or, with ``bypass``, run without a cache,
+            every look-up booked as a bypass.
+        store_timeout_seconds: How long the calls to a Qdrant server may keep one look-up, or one storing, waiting
+            altogether; then the cache stands aside, and tries the server again every 10 seconds. The embedded store
+            answers within the process and is not timed.
         recorder: Where decisions are booked. Default: the process-wide ledger.
         clock: Returns the time in seconds since 1970.
     """
@@ -91,28 +117,43 @@ class ResponseCache:
         threshold: float | None = None,
         certificate: Certificate | None = None,
         shadow: bool = False,
-        ttl_seconds: float = DEFAULT_TTL_SECONDS,
+        ttl_seconds: float | Mapping[str | None, float] = DEFAULT_TTL_SECONDS,
+        volatile: Collection[str] = (),
+        max_entries_per_tenant: int = DEFAULT_MOST_ENTRIES,
+        wait_seconds: float = DEFAULT_WAIT_SECONDS,
         require_tenant: bool = False,
         audit_share: float = 0.0,
         judge: Judge | None = None,
         monitor: DriftMonitor | None = None,
+        same_answer: SameAnswer | None = None,
+        on_locked: OnLocked = "raise",
+        store_timeout_seconds: float = 1.0,
         recorder: Recorder | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(version, str) or not version.strip():
             raise ConfigurationError(f"version must be a non-empty string such as 'support-3', got {version!r}")
-        if not ttl_seconds > 0:
-            raise ConfigurationError(f"ttl_seconds must be above 0, got {ttl_seconds!r}")
+        if max_entries_per_tenant < 1:
+            raise ConfigurationError(f"max_entries_per_tenant must be 1 or more, got {max_entries_per_tenant!r}")
+        if not 0 <= wait_seconds <= MOST_WAIT_SECONDS:
+            raise ConfigurationError(
+                f"wait_seconds must be 0 (never wait) to {MOST_WAIT_SECONDS:.0f}, got {wait_seconds!r}"
+            )
         if not 0 <= audit_share <= 1:
             raise ConfigurationError(f"audit_share must be a share of the hits from 0 to 1, got {audit_share!r}")
         if audit_share and judge is None:
             raise ConfigurationError(f"audit_share={audit_share!r} needs judge=, which compares two answers")
         if sum(given is not None for given in (index, url, path)) > 1:
             raise ConfigurationError("give one of index=, url= and path=, not several")
+        if on_locked not in get_args(OnLocked):
+            raise ConfigurationError(f"on_locked must be one of {get_args(OnLocked)}, got {on_locked!r}")
+        if not 0 < store_timeout_seconds < math.inf:
+            raise ConfigurationError(f"store_timeout_seconds must be above 0, got {store_timeout_seconds!r}")
         if certificate is not None and threshold is not None:
             raise ConfigurationError(f"threshold={threshold!r} would void the certificate, which has its own: give one")
         self.version = version
-        self.ttl_seconds = ttl_seconds
+        self.lifetime = Lifetime(ttl_seconds=ttl_seconds, volatile=volatile)
+        self.wait_seconds = wait_seconds
         self.require_tenant = require_tenant
         self.shadow = shadow
         self.certificate = certificate
@@ -120,11 +161,23 @@ class ResponseCache:
         self.threshold = _threshold(self.equivalence, threshold, certificate)
         self._audit_share = audit_share
         self._judge = judge
+        self._same_answer = same_answer
+        self._decision_name = decision_name(self.equivalence, answers=same_answer is not None)
         self._embedder = embedder if embedder is not None else default_embedder()
-        self._index = index if index is not None else _open_index(self._embedder, url=url, path=path)
-        self._judgements = Judgements(self._index, monitor=monitor, name=f"{version}\n{self.equivalence.name}")
+        self._index = (
+            index if index is not None else open_index(self._embedder, url=url, path=path, on_locked=on_locked)
+        )
+        locked = self._index.reason if isinstance(self._index, LockedIndex) else None
+        self._outage = Outage(clock=clock, always=locked)
+        self._store_timeout_seconds = store_timeout_seconds
+        self._flights = Flights.of(self._index)
+        self._documents = Documents(self._index, clock=clock)
+        self._judgements = Judgements(
+            self._index, monitor=monitor, name=f"{version}\n{self._decision_name}\n{certificate}"
+        )
+        self._upkeep = Upkeep(self._index, self._judgements, most_per_tenant=max_entries_per_tenant, clock=clock)
         self._re_asks = ReAsks(clock=clock)
-        self._auditors = ThreadPoolExecutor(1, thread_name_prefix="costkit-audit")
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="costkit-cache")
         self._recorder = recorder if recorder is not None else default_recorder()
         self._clock = clock
         self._told: set[str] = set()
@@ -138,6 +191,8 @@ class ResponseCache:
         scope: Scope | None = None,
         run_id: str | None = None,
         exact_only: bool = False,
+        conversation: Conversation | None = None,
+        check: Check | None = None,
     ) -> Lookup:
         """Decide whether an earlier answer serves ``question``.
 
@@ -147,20 +202,97 @@ class ResponseCache:
             scope: Who asks. Default: the scope in force.
             run_id: Groups this decision with the other events of the question.
             exact_only: True serves and keeps the question word for word only, without an embedding.
+            conversation: What was said before the question. A question that needs it ("and for the other one?") is
+                bypassed without one, else served within an equal conversation or by its rewrite.
+            check: Called with the evidence of an answer that would be served; says why it must not be, or None. See
+                ``costkit.cache.evidence.still_holds``.
 
         Returns:
             The decision. It never raises for a broken store.
         """
         began = time.perf_counter()
         scope = scope or current() or Scope()
-        try:
-            found = self._decide(question, inputs or {}, scope, run_id, exact_only=exact_only)
-        except (ConfigurationError, StoreError) as error:
-            self._tell(f"the cache stands aside: {error}")
-            found = Lookup(kind="bypass", reason=str(error))
-        except Exception as error:  # noqa: BLE001  whatever breaks here, the user's chain goes on
-            self._tell(f"the cache stands aside: {error!r}")
-            found = Lookup(kind="bypass", reason=f"look-up failed: {error!r}")
+        found = self._looked_up(question, inputs or {}, scope, run_id, conversation, check, exact_only=exact_only)
+        self._recorder.record(self._event(found, scope, time.perf_counter() - began, run_id))
+        return found
+
+    def join(
+        self,
+        question: str,
+        *,
+        inputs: Mapping[str, object] | None = None,
+        scope: Scope | None = None,
+        run_id: str | None = None,
+        exact_only: bool = False,
+        conversation: Conversation | None = None,
+        check: Check | None = None,
+    ) -> Lookup:
+        """Do what ``lookup`` does, but wait where an equal or near question is being answered, to share its answer.
+
+        After a miss others may wait for yours. Use the decision as a context manager around the call and ``store``;
+        at its end the next one who waits gets the turn, unless the answer was stored. The arguments are those of
+        ``lookup``.
+        """
+        steps = self.joining(
+            question,
+            inputs=inputs,
+            scope=scope,
+            run_id=run_id,
+            exact_only=exact_only,
+            conversation=conversation,
+            check=check,
+        )
+        return finish(steps)
+
+    async def ajoin(
+        self,
+        question: str,
+        *,
+        inputs: Mapping[str, object] | None = None,
+        scope: Scope | None = None,
+        run_id: str | None = None,
+        exact_only: bool = False,
+        conversation: Conversation | None = None,
+        check: Check | None = None,
+    ) -> Lookup:
+        """Do what ``join`` does, without blocking: ``with await cache.ajoin(question) as found``."""
+        steps = self.joining(
+            question,
+            inputs=inputs,
+            scope=scope,
+            run_id=run_id,
+            exact_only=exact_only,
+            conversation=conversation,
+            check=check,
+        )
+        return await afinish(steps)
+
+    def joining(
+        self,
+        question: str,
+        *,
+        inputs: Mapping[str, object] | None = None,
+        scope: Scope | None = None,
+        run_id: str | None = None,
+        exact_only: bool = False,
+        conversation: Conversation | None = None,
+        check: Check | None = None,
+    ) -> Steps[Lookup]:
+        """Return the steps of ``join``, for code with steps of its own; ``costkit.cache.flight`` runs them."""
+        began = time.perf_counter()
+        scope = scope or current() or Scope()
+        since = self._flights.landings
+        found = self._looked_up(question, inputs or {}, scope, run_id, conversation, check, exact_only=exact_only)
+        if self.wait_seconds and not self.shadow:
+            found = yield from shared(
+                found,
+                self._flights,
+                since=since,
+                entry_id=entry_id,
+                look_again=self._look_again,
+                choose=self._choose_in_flight,
+                wait_seconds=self.wait_seconds,
+            )
         self._recorder.record(self._event(found, scope, time.perf_counter() - began, run_id))
         return found
 
@@ -184,19 +316,27 @@ class ResponseCache:
         inputs: Mapping[str, object] | None = None,
         scope: Scope | None = None,
         exact_only: bool = False,
+        conversation: Conversation | None = None,
     ) -> Ticket | None:
         """Return what ``store`` needs for a question that was answered without a look-up here.
 
         Frameworks whose look-up and store are separate calls come through this door. The arguments are those of
         ``lookup``; None means that the cache stands aside for them.
         """
+        if self._outage.reason() is not None:
+            return None
         try:
-            made = self._ticket(question, inputs or {}, scope or current() or Scope(), None, exact_only=exact_only)
-            made.identity.key  # noqa: B018  raises where an input has no JSON form
+            scope = scope or current() or Scope()
+            made = self._ticket(question, inputs or {}, scope, None, conversation, None, exact_only=exact_only)
+            if isinstance(made, Lookup):
+                return None
+            with allow(self._store_timeout_seconds):
+                return self._opened(made)[0]
+        except StoreError as error:
+            self._outage.failed(error)
         except ConfigurationError as error:
             self._tell(f"the cache stands aside: {error}")
-            return None
-        return made
+        return None
 
     async def alookup(
         self,
@@ -206,10 +346,19 @@ class ResponseCache:
         scope: Scope | None = None,
         run_id: str | None = None,
         exact_only: bool = False,
+        conversation: Conversation | None = None,
+        check: Check | None = None,
     ) -> Lookup:
         """Do what ``lookup`` does, in a thread."""
         return await asyncio.to_thread(
-            self.lookup, question, inputs=inputs, scope=scope, run_id=run_id, exact_only=exact_only
+            self.lookup,
+            question,
+            inputs=inputs,
+            scope=scope,
+            run_id=run_id,
+            exact_only=exact_only,
+            conversation=conversation,
+            check=check,
         )
 
     def store(
@@ -217,6 +366,7 @@ class ResponseCache:
         ticket: Ticket | None,
         answer: str,
         *,
+        words: str | None = None,
         evidence: Sequence[Evidence] = (),
         usage: Usage | None = None,
         cost_nano_usd: int | None = None,
@@ -226,6 +376,7 @@ class ResponseCache:
         Args:
             ticket: From the look-up that missed; None (after a bypass) stores nothing.
             answer: The complete answer, as text; adapters encode their types into it.
+            words: The answer in words, for ``same_answer``. Default: ``answer``.
             evidence: The documents it rests on. An answer that rests on a document invalidated since the look-up is
                 refused.
             usage: Tokens the answer took, booked as saved at every later hit.
@@ -234,34 +385,50 @@ class ResponseCache:
         Returns:
             The entry's id, or None if nothing was stored.
         """
-        if ticket is None or not answer.strip():
+        if ticket is None or not answer.strip() or self._outage.reason() is not None:
+            return None
+        if (unfit := _unfit(answer)) is not None:
+            self._tell(unfit)
             return None
         try:
-            return self._keep(ticket, answer, evidence, usage or Usage(), cost_nano_usd)
+            with allow(self._store_timeout_seconds):
+                kept = self._keep(ticket, answer, words or answer, evidence, usage or Usage(), cost_nano_usd)
+        except StoreError as error:
+            self._outage.failed(error)
+            return None
         except Exception as error:  # noqa: BLE001  a store that fails must not lose the user's fresh answer
             self._tell(f"an answer was not cached: {error!r}")
             return None
+        self._outage.worked()
+        if kept is not None and ticket.place is not None:
+            ticket.place.land()
+        return kept
 
     async def astore(
         self,
         ticket: Ticket | None,
         answer: str,
         *,
+        words: str | None = None,
         evidence: Sequence[Evidence] = (),
         usage: Usage | None = None,
         cost_nano_usd: int | None = None,
     ) -> str | None:
         """Do what ``store`` does, in a thread."""
         return await asyncio.to_thread(
-            self.store, ticket, answer, evidence=evidence, usage=usage, cost_nano_usd=cost_nano_usd
+            self.store, ticket, answer, words=words, evidence=evidence, usage=usage, cost_nano_usd=cost_nano_usd
         )
 
     def invalidate(self, document_id: str, *, tenant: str | None = None) -> int:
-        """Drop every answer that rests on a document; after it returns no such answer is served.
+        """Drop every answer that rests on a document; after it returns no look-up that starts serves one.
+
+        Call it once the document's new text is what retrieval finds: an answer that is being made from the old text is
+        then refused when it is stored.
 
         Args:
             document_id: The document's id in the user's corpus.
-            tenant: Whose document. Default: the tenant in force, else the private one.
+            tenant: Whose document. Default: the tenant in force; without one, everybody's, and the answers of all
+                tenants are dropped.
 
         Returns:
             How many entries were dropped.
@@ -269,16 +436,99 @@ class ResponseCache:
         Raises:
             StoreError: The store could not be written, so old answers may still be served.
         """
-        tenant = Scope(tenant=tenant).tenant or (current() or Scope()).tenant or PRIVATE_TENANT
-        point_id = document_point_id(tenant, document_id)
-        # The switch is this one atomic write, checked at every hit; the deletion after it only cleans up.
-        payload = {"kind": "document", "schema": SCHEMA, "document_id": document_id, "invalidated_at": self._clock()}
-        self._index.upsert(point_id, payload)
-        return self._index.delete_entries_of(point_id)
+        return self._documents.invalidate(document_id, tenant=_owner(tenant))
 
     async def ainvalidate(self, document_id: str, *, tenant: str | None = None) -> int:
         """Do what ``invalidate`` does, in a thread."""
         return await asyncio.to_thread(self.invalidate, document_id, tenant=tenant)
+
+    def ingested(self, document_id: str, content_hash: str, *, tenant: str | None = None) -> bool:
+        """Say that a document was ingested: what rests on it is dropped, unless its content is as it was last time.
+
+        Call it, as ``invalidate``, once retrieval finds the new text.
+
+        Args:
+            document_id: The document's id in the user's corpus.
+            content_hash: A hash of all that a model gets to see of it.
+            tenant: Whose document. Default: as for ``invalidate``.
+
+        Returns:
+            Whether it has changed; a document that is not known yet has.
+
+        Raises:
+            StoreError: The store could not be written, so old answers may still be served.
+        """
+        return self._documents.ingested(document_id, content_hash, tenant=_owner(tenant))
+
+    def drop(self, entry_id: str) -> bool:
+        """Drop one answer, such as a wrong one; its question is answered anew when it is asked again.
+
+        Args:
+            entry_id: From ``Lookup.entry_id`` or the mark of a served answer.
+
+        Returns:
+            True if there was such an entry.
+
+        Raises:
+            ConfigurationError: ``entry_id`` is no id of an entry.
+            StoreError: The store could not be read or written.
+        """
+        try:
+            uuid.UUID(entry_id)
+        except ValueError:
+            raise ConfigurationError(f"entry_id must be the id of an entry, a UUID, got {entry_id!r}") from None
+        there = self._index.retrieve([entry_id]).get(entry_id, {}).get("kind") == "entry"
+        if there:
+            self._upkeep.forget([entry_id])
+        return there
+
+    async def adrop(self, entry_id: str) -> bool:
+        """Do what ``drop`` does, in a thread."""
+        return await asyncio.to_thread(self.drop, entry_id)
+
+    def optimize(self) -> Swept:
+        """Delete all that has ended, and bring the store into its best shape.
+
+        It goes through the whole store, and an embedded one stops every thread of the process meanwhile: call it where
+        nobody waits. What ends while the cache is used is deleted anyway, a little at every answer that is kept.
+
+        Raises:
+            StoreError: The store could not be read or written.
+        """
+        swept = self._upkeep.sweep()
+        self._index.optimize()
+        return swept
+
+    def export_to(self, path: Path | str) -> Counter[str]:
+        """Write all that the store holds, of every tenant and version, to a new file of JSON lines.
+
+        Args:
+            path: The file; one that ends in .gz is packed.
+
+        Returns:
+            How many points of each kind were written; entries are of kind ``entry``.
+
+        Raises:
+            ConfigurationError: The file exists or cannot be written.
+            StoreError: The store could not be read.
+        """
+        from costkit.cache.transfer import export_points
+
+        return export_points(self._index, Path(path), embedder=self._embedder)
+
+    def import_from(self, path: Path | str) -> Counter[str]:
+        """Read what ``export_to`` wrote into this store; newer answers and invalidations that it has stand.
+
+        Returns:
+            How many points of each kind were written.
+
+        Raises:
+            DataError: The file cannot be read, or a line of it is wrong; the lines before it are in.
+            StoreError: The store could not be written.
+        """
+        from costkit.cache.transfer import import_points
+
+        return import_points(self._index, Path(path), embedder=self._embedder, clock=self._clock)
 
     def feedback(self, hit: Lookup | Mapping[str, object], *, right: bool, source: Source = "explicit") -> None:
         """Say whether a served answer was right; the cache learns from it, and never serves a wrong pair again.
@@ -292,10 +542,13 @@ class ResponseCache:
             ConfigurationError: ``hit`` is no hit.
             StoreError: The store could not be written.
         """
-        served = _served(hit)
+        score, kind = (hit.score, hit.kind) if isinstance(hit, Lookup) else (hit.get("score"), hit.get("kind"))
+        audited = score if source == "audit" and kind == "semantic" and isinstance(score, int | float) else None
+        self._learn(_served(hit), right=right, source=source, score=audited)
+
+    def _learn(self, served: Served, *, right: bool, source: Source, score: float | None) -> None:
         self._judgements.judged(served, right=right, source=source)
-        score = hit.score if isinstance(hit, Lookup) else hit.get("score")
-        if source == "audit" and isinstance(score, int | float):
+        if score is not None:
             self._judgements.audited(score, right=right, at=self._clock())
 
     def audit(self, hit: Lookup, served: str, fresh: Callable[[], Fresh]) -> None:
@@ -307,15 +560,21 @@ class ResponseCache:
             fresh: Makes the fresh answer. It runs in a thread of the cache's own, under the caller's context.
         """
         if hit.audit and not self._closed:
-            self._auditors.submit(copy_context().run, self._audit, hit, served, fresh)
+            self._aside.submit(copy_context().run, self._audit, hit, served, fresh)
 
     def _audit(self, hit: Lookup, served: str, fresh: Callable[[], Fresh]) -> None:
+        assert hit.ticket is not None  # noqa: S101  every hit has it
+        would_be = WouldBe(served=_served(hit), score=hit.score or 0.0, words=served)
+        self._judge_one(would_be, hit.ticket, fresh, "audit: a served answer was compared with a fresh one")
+
+    def _judge_one(self, hit: WouldBe, ticket: Ticket, fresh: Callable[[], Fresh], reason: str) -> None:
+        """Compare a stored answer with a fresh one, learn from it and book it."""
         began = time.perf_counter()
         try:
-            assert self._judge is not None  # noqa: S101  checked where audit_share is set
+            assert self._judge is not None  # noqa: S101  checked where audits are drawn
             made = fresh()
-            right = self._judge(_served(hit).question, served, made.text)
-            self.feedback(hit, right=right, source="audit")
+            right = self._judge(hit.served.question, hit.words, made.text)
+            self._learn(hit.served, right=right, source="audit", score=hit.score)
         except Exception as error:  # noqa: BLE001  an audit that fails says nothing
             self._tell(f"an audit failed: {error!r}")
             return
@@ -324,13 +583,13 @@ class ResponseCache:
                 kind="judge",
                 part="cache",
                 decision="right" if right else "wrong",
-                reason="audit: a served answer was compared with a fresh one",
-                scope=hit.ticket.scope if hit.ticket else Scope(),
+                reason=reason,
+                scope=ticket.scope,
                 usage=made.usage,
                 cost_nano_usd=made.cost_nano_usd,
                 seconds=time.perf_counter() - began,
-                run_id=hit.ticket.run_id if hit.ticket else None,
-                details={"entry_id": hit.entry_id, "score": hit.score},
+                run_id=ticket.run_id,
+                details={"entry_id": hit.served.entry_id, "score": hit.score},
             )
         )
 
@@ -338,69 +597,149 @@ class ResponseCache:
         """Flush and release the store; a second call does nothing."""
         if not self._closed:
             self._closed = True
-            self._auditors.shutdown()
+            self._aside.shutdown()
             self._index.close()
 
-    def _decide(
-        self, question: str, inputs: Mapping[str, object], scope: Scope, run_id: str | None, *, exact_only: bool
+    def _looked_up(
+        self,
+        question: str,
+        inputs: Mapping[str, object],
+        scope: Scope,
+        run_id: str | None,
+        conversation: Conversation | None,
+        check: Check | None,
+        *,
+        exact_only: bool,
     ) -> Lookup:
-        ticket = self._ticket(question, inputs, scope, run_id, exact_only=exact_only)
-        exact = self._exact(ticket)
-        if exact is not None:
-            return self._settled(exact)
-        if exact_only:
-            return Lookup(kind="miss", reason="not answered word for word before", ticket=ticket)
-        vector = self._embedder.embed([question])[0]
-        self._notice_re_asks(ticket, vector)
-        return self._settled(self._nearest(replace(ticket, vector=vector.tolist())))
+        def look() -> Lookup:
+            ticket = self._ticket(question, inputs, scope, run_id, conversation, check, exact_only=exact_only)
+            return ticket if isinstance(ticket, Lookup) else self._decide_in_time(ticket)
 
-    def _settled(self, found: Lookup) -> Lookup:
-        """Serve a hit, or in shadow mode only say that it would be."""
-        if found.served is None or found.ticket is None:
-            return found
-        if self.shadow:
-            return replace(found, kind="shadow", answer=None, reason=f"not served, in shadow mode: {found.reason}")
-        if found.kind == "semantic":
-            self._judgements.served(found.served)
-        self._re_asks.served(found.served, user=found.ticket.scope.user, identity=found.ticket.identity.key)
+        return self._guarded(look)
+
+    def _look_again(self, ticket: Ticket) -> Lookup:
+        """Look a question up once more, after a wait."""
+        return self._guarded(partial(self._decide_in_time, replace(ticket, would_be=None)))
+
+    def _guarded(self, look: Callable[[], Lookup]) -> Lookup:
+        """Decide, or say why not: whatever breaks here, the user's chain goes on."""
+        down = self._outage.reason()
+        if down is not None:
+            return Lookup(kind="bypass", reason=down)
+        try:
+            return look()
+        except StoreError as error:
+            self._outage.failed(error)
+            return Lookup(kind="bypass", reason=str(error))
+        except ConfigurationError as error:
+            self._tell(f"the cache stands aside: {error}")
+            return Lookup(kind="bypass", reason=str(error))
+        except Exception as error:  # noqa: BLE001
+            self._tell(f"the cache stands aside: {error!r}")
+            return Lookup(kind="bypass", reason=f"look-up failed: {error!r}")
+
+    def _decide_in_time(self, ticket: Ticket) -> Lookup:
+        with allow(self._store_timeout_seconds):
+            found = self._decide(ticket)
+        self._outage.worked()
         return found
 
-    def _notice_re_asks(self, ticket: Ticket, vector: NDArray[np.float32]) -> None:
-        def cosine(hit: Served) -> float:
-            return float(self._embedder.embed([hit.question])[0] @ vector)
+    def _decide(self, ticket: Ticket) -> Lookup:
+        ticket, own = self._opened(ticket)
+        exact = self._exact(ticket, own)
+        if exact is not None:
+            return self._settled(exact)
+        if not ticket.near:
+            return Lookup(kind="miss", reason="the same question was not answered before", ticket=ticket)
+        if ticket.vector is None:  # else this is a second look
+            ticket = replace(ticket, vector=self._embedder.embed([ticket.question])[0].tolist())
+            self._notice_re_asks(ticket)
+        return self._settled(self._nearest(ticket))
 
-        for hit in self._re_asks.asked(user=ticket.scope.user, identity=ticket.identity.key, cosine=cosine):
+    def _settled(self, found: Lookup) -> Lookup:
+        """Serve a hit, if its evidence passes the check, or in shadow mode only say that it would be."""
+        if found.served is None or found.ticket is None:
+            return found
+        failed = found.ticket.check(found.evidence) if found.ticket.check is not None else None
+        if failed is not None:
+            return Lookup(
+                kind="miss",
+                reason=f"{found.reason}, but {failed}",
+                score=found.score,
+                cosine=found.cosine,
+                probability=found.probability,
+                unsupported=True,
+                ticket=found.ticket,
+            )
+        if self.shadow:
+            return replace(found, kind="shadow", answer=None, reason=f"not served, in shadow mode: {found.reason}")
+        self._quietly(self._upkeep.served, found)
+        ticket = found.ticket
+        self._re_asks.served(found.served, user=ticket.scope.user, identity=ticket.identity.key, vector=ticket.vector)
+        return found
+
+    def _notice_re_asks(self, ticket: Ticket) -> None:
+        def embed(question: str) -> list[float]:
+            return list(map(float, self._embedder.embed([question])[0]))
+
+        assert ticket.vector is not None  # noqa: S101  set by _decide
+        user, identity = ticket.scope.user, ticket.identity.key
+        for hit in self._re_asks.asked(user=user, identity=identity, vector=ticket.vector, embed=embed):
             self._judgements.judged(hit, right=False, source="re-ask")
 
     def _ticket(
-        self, question: str, inputs: Mapping[str, object], scope: Scope, run_id: str | None, *, exact_only: bool
-    ) -> Ticket:
+        self,
+        question: str,
+        inputs: Mapping[str, object],
+        scope: Scope,
+        run_id: str | None,
+        conversation: Conversation | None,
+        check: Check | None,
+        *,
+        exact_only: bool,
+    ) -> Ticket | Lookup:
+        """Return what the question is filed under, or the bypass where it has no key."""
         if not question.strip():
             raise ConfigurationError("the question is empty")
+        if len(question) > MAX_QUESTION_CHARS:
+            raise ConfigurationError(f"questions of more than {MAX_QUESTION_CHARS:,} characters are not cached")
         if scope.tenant is None:
             if self.require_tenant:
                 raise ConfigurationError("require_tenant is set and the scope names no tenant")
             self._tell("no tenant in scope: answers are kept under one private tenant; set costkit.Scope(tenant=...)")
+        key = key_of(question, conversation or Conversation())
+        if key.refused is not None:
+            self._tell("the cache stands aside for questions that need their conversation and come without it")
+            return Lookup(kind="bypass", reason=key.refused)
+        if key.context is not None:
+            inputs = {**inputs, "conversation": key.context}
+        verbatim = exact_only or key.verbatim
         identity = Identity(
             tenant=scope.tenant or PRIVATE_TENANT, version=self.version, embedder=self._embedder.name, inputs=inputs
         )
         return Ticket(
             identity=identity,
-            question=question,
+            question=key.question,
             vector=None,
-            read_at=self._clock(),
+            read_at=0,  # until the store is asked
             scope=scope,
             run_id=run_id,
-            exact_only=exact_only,
+            exact_only=verbatim,
+            near=not verbatim and len(question) <= MAX_NEAR_CHARS and not self.lifetime.exact_only(scope.feature),
+            check=check,
         )
 
-    def _exact(self, ticket: Ticket) -> Lookup | None:
-        entry_id = _entry_id(ticket)
-        payload = self._index.retrieve([entry_id]).get(entry_id)
-        if payload is None or self._unusable(payload):
+    def _opened(self, ticket: Ticket) -> tuple[Ticket, Found | None]:
+        """Return the ticket with the latest change that the store knows of, and the question's own entry."""
+        own_id = entry_id(ticket)
+        there = self._index.retrieve([own_id, LATEST])
+        own = Found(id=own_id, payload=there[own_id], score=1.0) if own_id in there else None
+        return replace(ticket, read_at=latest_in(there)), own
+
+    def _exact(self, ticket: Ticket, found: Found | None) -> Lookup | None:
+        if found is None or not self._usable_of([found], ticket):
             return None
-        found = Found(id=entry_id, payload=payload, score=1.0)
-        [(record, _)] = self._judgements.records([(entry_id, cluster_id(found))])
+        [(record, _)] = self._judgements.records([(found.id, cluster_id(found))])
         if record.refuses(ticket.question):
             return None
         return self._hit(
@@ -408,16 +747,25 @@ class ResponseCache:
         )
 
     def _nearest(self, ticket: Ticket) -> Lookup:
-        choice = choose(ticket.question, self._usable(ticket), self.equivalence, self._judgements)
-        if choice is None:
-            return Lookup(kind="miss", reason="no earlier question of this identity", ticket=ticket)
         monitor = self._judgements.monitor()
-        threshold = self.threshold if monitor is None else max(self.threshold, monitor.threshold)
+        threshold = self._threshold_under(monitor)
+        choice = choose(
+            ticket.question,
+            self._usable(ticket),
+            self.equivalence,
+            self._judgements,
+            threshold=threshold,
+            answers=self._same_answer is not None,
+        )
+        if choice is None:
+            return Lookup(kind="miss", reason="no earlier question of this identity is near", ticket=ticket)
         if choice.score >= threshold and not (monitor and monitor.exact_only):
             return self._semantic_hit(choice, threshold, monitor, ticket)
         reason = f"the nearest question scores {choice.score:.3f}, below {threshold:.3f} ({choice.reason})"
         if monitor and monitor.exact_only:
             reason = f"only exact questions are served: {monitor.voided.reason if monitor.voided else 'drift'}"
+            if self._judge is not None and monitor.wants_shadow_audit(choice.score):
+                ticket = replace(ticket, would_be=_would_be(choice, ticket))
         return Lookup(
             kind="miss",
             reason=reason,
@@ -426,6 +774,23 @@ class ResponseCache:
             probability=choice.adjusted.probability,
             ticket=ticket,
         )
+
+    def _threshold_under(self, monitor: DriftMonitor | None) -> float:
+        return self.threshold if monitor is None else max(self.threshold, monitor.threshold)
+
+    def _choose_in_flight(self, ticket: Ticket, in_flight: Sequence[Found]) -> str | None:
+        """Return the id of the question in flight whose answer would be served, or None."""
+        try:
+            with allow(self._store_timeout_seconds):
+                monitor = self._judgements.monitor()
+                if monitor and monitor.exact_only:
+                    return None
+                threshold = self._threshold_under(monitor)
+                choice = choose(ticket.question, in_flight, self.equivalence, self._judgements, threshold=threshold)
+        except Exception as error:  # noqa: BLE001  then the question makes its own call
+            self._tell(f"questions in flight cannot be compared: {error!r}")
+            return None
+        return choice.found.id if choice is not None and choice.score >= threshold else None
 
     def _semantic_hit(self, choice: Choice, threshold: float, monitor: DriftMonitor | None, ticket: Ticket) -> Lookup:
         hit = self._hit(
@@ -438,20 +803,24 @@ class ResponseCache:
             f"cosine {choice.found.score:.3f} ({choice.reason})",
         )
         assert hit.served is not None  # noqa: S101  every hit has it
+        drawn = bool(self._audit_share) and audits(hit.served.hit_id, share=self._audit_share)
         return replace(
             hit,
-            bound=self._bound(monitor, ticket),
+            # In shadow mode a fresh answer comes anyway: it is judged when it is kept.
+            ticket=replace(ticket, would_be=_would_be(choice, ticket)) if drawn and self.shadow else ticket,
+            bound=self._bound(monitor, threshold, ticket),
             # Judgements move the score's own probability, not one that they have moved already.
             served=replace(hit.served, probability=choice.verdict.probability),
-            audit=bool(self._audit_share) and audits(hit.served.hit_id, share=self._audit_share),
+            audit=drawn and not self.shadow,
         )
 
-    def _bound(self, monitor: DriftMonitor | None, ticket: Ticket) -> float | Literal["uncertified"]:
+    def _bound(self, monitor: DriftMonitor | None, threshold: float, ticket: Ticket) -> float | Literal["uncertified"]:
         certificate = self.certificate
-        if certificate is None or (monitor is not None and monitor.voided):
+        # A stricter threshold is another one: the sequence of tests begins where there are hits enough.
+        if certificate is None or (monitor and monitor.voided) or threshold != certificate.threshold:
             return "uncertified"
         uncovered = certificate.covers(
-            self.equivalence.name, self._embedder.name, self._index.count(identity=ticket.identity.key)
+            self._decision_name, self._embedder.name, self._index.count(identity=ticket.identity.key)
         )
         if uncovered is not None:
             self._tell(f"hits are uncertified: {uncovered}")
@@ -463,18 +832,30 @@ class ResponseCache:
         assert ticket.vector is not None  # noqa: S101  set by _decide
         for limit in (NEIGHBOURS, NEIGHBOURS_BEHIND):
             found = self._index.nearest(ticket.vector, identity=ticket.identity.key, limit=limit)
-            usable = [one for one in found if not self._unusable(one.payload)][:NEIGHBOURS]
+            usable = self._usable_of(found, ticket)[:NEIGHBOURS]
             if len(usable) == min(len(found), NEIGHBOURS) or len(found) < limit:
                 break
         return usable
 
-    def _unusable(self, payload: Payload) -> bool:
-        """True if an entry has expired, is of another schema, or a document of it changed after it was read."""
-        if payload.get("schema") != SCHEMA or self._clock() >= _number(payload["expires_at"]):
-            return True
-        documents = self._index.retrieve(_strings(payload["documents"])) if payload["documents"] else {}
-        read_at = _number(payload["read_at"])
-        return any(_number(document["invalidated_at"]) >= read_at for document in documents.values())
+    def _usable_of(self, found: Sequence[Found], ticket: Ticket) -> list[Found]:
+        """Leave out what cannot be read, has ended, or rests on a document that changed after it was read."""
+        entries = [(one, self._entry(one)) for one in found]
+        alive = [(one, entry) for one, entry in entries if entry is not None and not self._ended(one.id, entry, ticket)]
+        keys = {key for _, entry in alive for key in entry.documents}
+        documents = self._index.retrieve(list(keys)) if keys else {}
+        return [one for one, entry in alive if not entry.stale(documents)]
+
+    def _entry(self, found: Found) -> Entry | None:
+        try:
+            return Entry.from_payload(found.payload)
+        except DataError as error:
+            self._tell(str(error))
+            return None
+
+    def _ended(self, own_id: str, entry: Entry, ticket: Ticket) -> bool:
+        """True if an entry's time is over, or would be if the feature that asks now had asked for it."""
+        ends = self.lifetime.ends(own_id, created_at=entry.created_at, feature=ticket.scope.feature)
+        return self._clock() >= min(entry.expires_at, ends)
 
     def _hit(
         self,
@@ -486,22 +867,21 @@ class ResponseCache:
         probability: float,
         reason: str,
     ) -> Lookup:
-        payload = found.payload
-        usage = payload["usage"]
-        cost = payload["cost_nano_usd"]
+        entry = Entry.from_payload(found.payload)
         return Lookup(
             kind=kind,
             reason=reason,
-            answer=str(payload["answer"]),
+            answer=entry.answer,
             score=score,
             cosine=found.score,
             probability=probability,
-            age_seconds=max(self._clock() - _number(payload["created_at"]), 0.0),
+            age_seconds=max(self._clock() - entry.created_at, 0.0),
+            hits=entry.hits,
             entry_id=found.id,
-            matched_question=str(payload["question"]),
-            evidence=tuple(Evidence(**item) for item in payload["evidence"]),  # type: ignore[attr-defined]
-            saved=Usage(**usage),  # type: ignore[arg-type]
-            saved_nano_usd=None if cost is None else int(_number(cost)),
+            matched_question=entry.question,
+            evidence=entry.evidence,
+            saved=entry.usage,
+            saved_nano_usd=entry.cost_nano_usd,
             served=Served(
                 hit_id=ticket.run_id or uuid.uuid4().hex,
                 entry_id=found.id,
@@ -513,45 +893,79 @@ class ResponseCache:
         )
 
     def _keep(
-        self, ticket: Ticket, answer: str, evidence: Sequence[Evidence], usage: Usage, cost_nano_usd: int | None
+        self,
+        ticket: Ticket,
+        answer: str,
+        words: str,
+        evidence: Sequence[Evidence],
+        usage: Usage,
+        cost_nano_usd: int | None,
     ) -> str | None:
-        documents = [document_point_id(ticket.identity.tenant, item.document_id) for item in evidence]
-        changed = self._index.retrieve(documents).values() if documents else ()
-        if any(_number(document["invalidated_at"]) >= ticket.read_at for document in changed):
-            _log.info("an answer was not cached: a document it rests on was invalidated while it was made")
-            return None
-        now = self._clock()
-        entry_id = _entry_id(ticket)
-        payload: dict[str, object] = {
-            "kind": "entry",
-            "schema": SCHEMA,
-            "identity": ticket.identity.key,
-            "tenant": ticket.identity.tenant,
-            "question": ticket.question,
-            "answer": answer,
-            "documents": documents,
-            "evidence": [vars(item) for item in evidence],
-            "read_at": ticket.read_at,
-            "created_at": now,
-            "expires_at": now + self.ttl_seconds,
-            "usage": vars(usage),
-            "cost_nano_usd": cost_nano_usd,
-        }
+        documents = document_keys(ticket.identity.tenant, (item.document_id for item in evidence))
+        own_id = entry_id(ticket)
         vector = ticket.vector
-        if vector is None and not ticket.exact_only:
+        if vector is None and ticket.near:
             vector = self._embedder.embed([ticket.question])[0].tolist()
-        payload["cluster"] = cluster = self._cluster(entry_id, ticket, vector)
-        self._index.upsert(entry_id, payload, vector)
-        self._judgements.renewed(entry_id, cluster, ticket.question)
-        return entry_id
+        near = self._near(own_id, ticket, vector)
+        now = self._clock()
+        entry = Entry(
+            identity=ticket.identity.key,
+            tenant=ticket.identity.tenant,
+            question=ticket.question,
+            answer=answer,
+            words=words if words != answer and (self._same_answer or self._judge) else None,
+            cluster=_cluster(own_id, near),
+            documents=tuple(documents),
+            evidence=tuple(evidence),
+            read_at=ticket.read_at,
+            created_at=now,
+            expires_at=self.lifetime.ends(own_id, created_at=now, feature=ticket.scope.feature),
+            usage=usage,
+            cost_nano_usd=cost_nano_usd,
+            worth=self._upkeep.worth(ticket.identity.tenant, hits=0, usage=usage, cost_nano_usd=cost_nano_usd),
+        )
+        new = self._written(own_id, entry, vector)
+        if new is None:
+            return None
+        self._judgements.renewed(own_id, entry.cluster, ticket.question)
+        self._quietly(self._upkeep.written, own_id, entry.tenant, new=new)
+        if self._same_answer is not None and not self._closed:
+            self._aside.submit(self._name_answer, own_id, entry.cluster, words, near)
+        if ticket.would_be is not None and not self._closed:
+            reason = "audit: an answer that was not served was compared with the fresh one"
+            self._aside.submit(self._judge_one, ticket.would_be, ticket, lambda: Fresh(text=words), reason)
+        return own_id
 
-    def _cluster(self, entry_id: str, ticket: Ticket, vector: Sequence[float] | None) -> str:
-        """Return the cluster of a new entry: that of its nearest neighbour, or one of its own."""
-        near = self._index.nearest(vector, identity=ticket.identity.key, limit=2) if vector is not None else []
-        other = next((one for one in near if one.id != entry_id), None)
-        if other is None:
-            return entry_id
-        return cluster_of(entry_id, nearest_cluster_id=cluster_id(other), cosine=other.score)
+    def _written(self, own_id: str, entry: Entry, vector: Sequence[float] | None) -> bool | None:
+        """Write an entry unless a document of it has changed; return whether it is new, or None."""
+        with lock_of(self._index):  # what is checked has to hold when it is written
+            there = self._index.retrieve([own_id, *entry.documents])
+            replaced = there.pop(own_id, None)
+            if changed_since(entry.read_at, there.values()):
+                _log.info("an answer was not cached: a document it rests on was invalidated while it was made")
+                return None
+            if replaced is not None and is_newer(replaced):
+                return None
+            self._index.upsert(own_id, entry.to_payload(), vector)
+        return replaced is None
+
+    def _near(self, own_id: str, ticket: Ticket, vector: Sequence[float] | None) -> list[Found]:
+        """Return the nearest other entries of an entry's identity."""
+        if vector is None:
+            return []
+        found = self._index.nearest(vector, identity=ticket.identity.key, limit=NEIGHBOURS + 1)
+        return [one for one in found if one.id != own_id][:NEIGHBOURS]
+
+    def _name_answer(self, own_id: str, cluster: str, words: str, near: Sequence[Found]) -> None:
+        """Give an entry's answer the name of the first near answer that says the same, or else one of its own."""
+        assert self._same_answer is not None  # noqa: S101  checked by the caller
+        try:
+            records = self._judgements.records([(one.id, cluster_id(one)) for one in near])
+            known = {entry.answer: one for one, (entry, _) in zip(near, records, strict=True) if entry.answer}
+            same = (name for name, one in known.items() if self._same_answer(_words(one), words))
+            self._judgements.answered(own_id, cluster, next(same, own_id))
+        except Exception as error:  # noqa: BLE001  an answer without a name has no vote
+            self._tell(f"an answer was not compared with its neighbours: {error!r}")
 
     def _event(self, found: Lookup, scope: Scope, seconds: float, run_id: str | None) -> Event:
         return Event(
@@ -571,7 +985,7 @@ class ResponseCache:
                 "cosine": found.cosine,
                 "probability": found.probability,
                 "bound": found.bound,
-                "equivalence": self.equivalence.name,
+                "equivalence": self._decision_name,
                 "matched_question": found.matched_question,
                 "audit": found.audit,
                 "entry_id": found.entry_id,
@@ -579,24 +993,64 @@ class ResponseCache:
             },
         )
 
-    def _tell(self, message: str) -> None:
-        """Log a message once per cache."""
-        if message not in self._told:
-            self._told.add(message)
+    def _quietly(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Take a step that the answer does not depend on: if the store refuses, the answer stands."""
+        try:
+            step(*args, **kwargs)
+        except StoreError as error:
+            self._tell(f"the cache could not keep its own count: {error}", about="count")
+
+    def _tell(self, message: str, *, about: str | None = None) -> None:
+        """Log a message once per cache, or the first message about one thing."""
+        if (about or message) not in self._told:
+            self._told.add(about or message)
             _log.warning(message)
 
 
-def _entry_id(ticket: Ticket) -> str:
-    """Return the id of a question's own entry; a prompt kept word for word never shares one with a question."""
-    if ticket.exact_only:
-        return ticket.identity.entry_id(f"verbatim\n{ticket.question}")
-    return ticket.identity.entry_id(f"question\n{normalise_question(ticket.question)}")
+def _cluster(own_id: str, near: Sequence[Found]) -> str:
+    """Return the cluster of a new entry: that of its nearest neighbour, or one of its own."""
+    if not near:
+        return own_id
+    return cluster_of(own_id, nearest_cluster_id=cluster_id(near[0]), cosine=near[0].score)
+
+
+def _words(found: Found) -> str:
+    entry = Entry.from_payload(found.payload)
+    return entry.answer if entry.words is None else entry.words
+
+
+def _would_be(choice: Choice, ticket: Ticket) -> WouldBe:
+    """Return what judging a hit takes that is not served."""
+    served = Served(
+        hit_id=ticket.run_id or uuid.uuid4().hex,
+        entry_id=choice.found.id,
+        cluster_id=cluster_id(choice.found),
+        question=ticket.question,
+        probability=choice.verdict.probability,
+    )
+    return WouldBe(served=served, score=choice.score, words=_words(choice.found))
+
+
+def _unfit(answer: str) -> str | None:
+    """Return why an answer cannot be kept, or None."""
+    if len(answer) > MAX_ANSWER_CHARS:
+        return f"answers of more than {MAX_ANSWER_CHARS:,} characters are not cached"
+    try:
+        answer.encode()
+    except UnicodeEncodeError:
+        return "answers that hold half a character (a lone surrogate) are not cached: no store can keep them"
+    return None
 
 
 def _threshold(equivalence: Equivalence, given: float | None, certificate: Certificate | None) -> float:
     if certificate is not None:
         return certificate.threshold
     return equivalence.threshold if given is None else given
+
+
+def _owner(tenant: str | None) -> str | None:
+    """Return whose document is meant: the named tenant's or that in force, else None for everybody's."""
+    return Scope(tenant=tenant).tenant or (current() or Scope()).tenant
 
 
 def _served(hit: Lookup | Mapping[str, object]) -> Served:
@@ -610,40 +1064,13 @@ def _served(hit: Lookup | Mapping[str, object]) -> Served:
         raise ConfigurationError(
             f"hit lacks {missing[0]!r}: give a look-up or the whole mark of a hit, got {dict(hit)!r}"
         )
+    probability = hit["probability"]
+    if not isinstance(probability, int | float):
+        raise ConfigurationError(f"hit['probability'] must be a number, got {probability!r}: give the mark unchanged")
     return Served(
         hit_id="",
         entry_id=str(hit["entry_id"]),
         cluster_id=str(hit["cluster_id"]),
         question=str(hit["question"]),
-        probability=_number(hit["probability"]),
+        probability=probability,
     )
-
-
-def default_folder(embedder: Embedder) -> Path:
-    """Return where the embedded store of an embedder's vectors lies by default."""
-    return home() / "cache" / _slug(embedder)
-
-
-def _open_index(embedder: Embedder, *, url: str | None, path: Path | str | None) -> CacheIndex:
-    if url is not None:
-        from costkit.cache.qdrant import QdrantIndex
-
-        return QdrantIndex.connect(url, collection=f"costkit-{_slug(embedder)}", dimensions=embedder.dimensions)
-    from costkit.cache.edge import EdgeIndex
-
-    folder = Path(path) if path is not None else default_folder(embedder)
-    return EdgeIndex.open(folder, dimensions=embedder.dimensions)
-
-
-def _slug(embedder: Embedder) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", embedder.name.lower()).strip("-")
-
-
-def _number(value: object) -> float:
-    if isinstance(value, (int, float)):
-        return value
-    raise StoreError(f"a cache entry holds {value!r} where a number belongs; the store was written by another program")
-
-
-def _strings(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []

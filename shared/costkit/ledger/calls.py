@@ -16,16 +16,19 @@ __all__ = ["ModelCall", "Tally", "is_refusal", "is_unfinished"]
 MAX_REASON_CHARACTERS = 500
 
 # What providers say of an answer that is not whole. Anthropic's stop reasons: "Handling stop reasons" on
-# https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons; "length" and "content_filter" are the
-# finish reasons of OpenAI's API.
-_UNFINISHED = {"max_tokens", "length", "refusal", "content_filter", "model_context_window_exceeded", "pause_turn"}
+# https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons; then OpenAI's finish reasons, those of
+# Bedrock's Converse, and Gemini's, which are in capitals there.
+_UNFINISHED = {"max_tokens", "refusal", "model_context_window_exceeded", "pause_turn"}
+_UNFINISHED |= {"length", "content_filter"}
+_UNFINISHED |= {"content_filtered", "guardrail_intervened"}
+_UNFINISHED |= {"safety", "recitation", "blocklist", "prohibited_content", "spii"}
 
 _DONE = {"model": "answered", "embedding": "embedded"}
 
 
 def is_unfinished(stop_reason: object) -> bool:
     """True if a provider's stop or finish reason says that the model was cut short or declined."""
-    return isinstance(stop_reason, str) and stop_reason in _UNFINISHED
+    return isinstance(stop_reason, str) and stop_reason.lower() in _UNFINISHED
 
 
 def is_refusal(error: BaseException | None) -> bool:
