@@ -60,7 +60,7 @@ def service(project: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "uvicorn", "served:served", "--log-level", "warning", *options]
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(project), str(DOCS)]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(project), str(DOCS), os.environ.get("PYTHONPATH")])),
         "COSTKIT_HOME": str(project / "home"),
         "COSTKIT_EMBEDDER": "minilm",
     }
