@@ -32,6 +32,8 @@ __all__ = ["EdgeIndex"]
 
 # What the engine says when another process holds the folder's write-ahead log.
 _LOCKED = "WouldBlock"
+# Longer than any store takes to open: 100,000 entries take about a second.
+_OPENING_SECONDS = 60
 # A size of segments that none reaches, in KB.
 _NEVER_KB = 10**9
 
@@ -236,16 +238,19 @@ def _config(dimensions: int) -> EdgeConfig:
 
 
 def _open_shard(folder: Path, dimensions: int) -> EdgeShard:
+    from filelock import FileLock
     from qdrant_edge import EdgeShard
 
     with _translated(folder):
-        if (folder / "edge_config.json").exists():
-            shard = EdgeShard.load(str(folder), _config(dimensions))
-            shard.optimize()
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            shard = EdgeShard.create(str(folder), _config(dimensions))
-        _index_fields(shard)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Of workers that start together one creates the store; the engine itself lets two of them write half each.
+        with FileLock(folder / "opening.lock", timeout=_OPENING_SECONDS):
+            if (folder / "edge_config.json").exists():
+                shard = EdgeShard.load(str(folder), _config(dimensions))
+                shard.optimize()
+            else:
+                shard = EdgeShard.create(str(folder), _config(dimensions))
+            _index_fields(shard)
         return shard
 
 
