@@ -10,7 +10,8 @@ import pytest
 
 import costkit
 from costkit.cache import Evidence, ResponseCache
-from costkit.cache.response import MAX_ANSWER_CHARS, MAX_QUESTION_CHARS
+from costkit.cache.asking import MAX_QUESTION_CHARS
+from costkit.cache.keeping import MAX_ANSWER_CHARS
 from costkit.ledger.calls import is_unfinished
 from costkit.scope import Scope, use
 from costkit.testing import HashEmbedder, ListRecorder

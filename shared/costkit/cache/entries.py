@@ -57,6 +57,11 @@ class Entry:
     hits: int = 0
     worth: float = 0.0
 
+    @property
+    def in_words(self) -> str:
+        """The answer in words."""
+        return self.answer if self.words is None else self.words
+
     def stale(self, documents: Mapping[str, Payload]) -> bool:
         """True if a document that the entry rests on was invalidated after its question was looked up.
 

@@ -54,12 +54,14 @@ class Identity:
 
     Attributes:
         tenant: Whose data answered.
+        user: Whose question it was, where users share no answers.
         version: The application's own version, or the hash of its serialised graph.
         embedder: Name of the embedding model, since vectors of different models do not compare.
         inputs: All further input of the call (locale, filters, history), as plain JSON values.
     """
 
     tenant: str
+    user: str | None = None
     version: str
     embedder: str
     inputs: Mapping[str, object] = field(default_factory=dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 import uuid
@@ -14,27 +13,30 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec, get_args
+from typing import TYPE_CHECKING, ParamSpec, Unpack, get_args
 
 from costkit.cache.agreement import SameAnswer, decision_name
-from costkit.cache.conversation import Conversation, key_of
-from costkit.cache.documents import LATEST, Documents, latest_in
-from costkit.cache.entries import Entry, changed_since, entry_id, is_newer
+from costkit.cache.asking import Asking, Filing, SharedBy
+from costkit.cache.auditing import Auditing, Judge, served_by
+from costkit.cache.conversation import Conversation
+from costkit.cache.deciding import Deciding
+from costkit.cache.documents import Documents
+from costkit.cache.entries import entry_id
 from costkit.cache.equivalence import CosineScore, Equivalence, FittedScore
 from costkit.cache.flight import DEFAULT_WAIT_SECONDS, Flights, Steps, afinish, finish, shared
-from costkit.cache.identity import Identity, document_keys
-from costkit.cache.index import CacheIndex, Found, lock_of
-from costkit.cache.judgements import Choice, Judgements, choose, cluster_id
-from costkit.cache.learning import ReAsks, Served, Source, audits, cluster_of
+from costkit.cache.index import CacheIndex, Found
+from costkit.cache.judgements import Judgements
+from costkit.cache.keeping import Answer, Keeping, Kept, unfit
+from costkit.cache.learning import ReAsks, Source
 from costkit.cache.lifetime import DEFAULT_TTL_SECONDS, Lifetime
 from costkit.cache.lookup import Check, Evidence, Fresh, Lookup, Ticket, WouldBe
+from costkit.cache.notices import Notices
 from costkit.cache.outage import Outage
 from costkit.cache.patience import allow
-from costkit.cache.replay import NEIGHBOURS
 from costkit.cache.stores import LockedIndex, OnLocked, open_index
 from costkit.cache.upkeep import DEFAULT_MOST_ENTRIES, Swept, Upkeep
 from costkit.embed import Embedder, default_embedder
-from costkit.errors import ConfigurationError, DataError, StoreError
+from costkit.errors import ConfigurationError, StoreError
 from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
 from costkit.scope import Scope, current
 
@@ -44,21 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Judge", "ResponseCache"]
 
-Judge = Callable[[str, str, str], bool]
 P = ParamSpec("P")
 
-# No Scope can name it: a scope's tenant is never empty.
-PRIVATE_TENANT = ""
-# Where entries that have ended stand in the way, this many are looked at instead.
-NEIGHBOURS_BEHIND = 50
-# Embedders and guards read the beginning of a longer text only: two that begin alike would pass for one question.
-MAX_NEAR_CHARS = 1000
-# An entry is a question and its answer, not a file: more than this fills a store with what nobody asks again.
-MAX_QUESTION_CHARS = 100_000
-MAX_ANSWER_CHARS = 1_000_000
 MOST_WAIT_SECONDS = 24 * 3600.0
-
-_log = logging.getLogger("costkit.cache")
 
 
 class ResponseCache:
@@ -88,6 +78,8 @@ class ResponseCache:
         max_entries_per_tenant: Beyond it the answers that save least are evicted, by what a hit saves, hits and age.
         wait_seconds: How long a question may wait for the call of an equal or near one that is being answered, see
             ``join``. 0 never waits: for streams whose first words matter more than a second call.
+        shared_by: Who shares answers. With ``tenant`` all users of a tenant; with ``user`` each user has their own, and
+            a scope without a user bypasses; ``everyone`` lets answers cross tenants: for answers from public documents.
         require_tenant: True bypasses the cache where no tenant is set; False files such calls under one private tenant.
         audit_share: Share of the semantic hits (0 to 1) that also get a fresh answer, off the path; needs ``judge``.
         judge: Takes the question, the served answer and a fresh one, in words, and says whether the served one was
@@ -121,6 +113,7 @@ class ResponseCache:
         volatile: Collection[str] = (),
         max_entries_per_tenant: int = DEFAULT_MOST_ENTRIES,
         wait_seconds: float = DEFAULT_WAIT_SECONDS,
+        shared_by: SharedBy = "tenant",
         require_tenant: bool = False,
         audit_share: float = 0.0,
         judge: Judge | None = None,
@@ -145,6 +138,8 @@ class ResponseCache:
             raise ConfigurationError(f"audit_share={audit_share!r} needs judge=, which compares two answers")
         if sum(given is not None for given in (index, url, path)) > 1:
             raise ConfigurationError("give one of index=, url= and path=, not several")
+        if shared_by not in get_args(SharedBy):
+            raise ConfigurationError(f"shared_by must be one of {get_args(SharedBy)}, got {shared_by!r}")
         if on_locked not in get_args(OnLocked):
             raise ConfigurationError(f"on_locked must be one of {get_args(OnLocked)}, got {on_locked!r}")
         if not 0 < store_timeout_seconds < math.inf:
@@ -159,8 +154,6 @@ class ResponseCache:
         self.certificate = certificate
         self.equivalence = equivalence or (FittedScore() if threshold is None else CosineScore(threshold=threshold))
         self.threshold = _threshold(self.equivalence, threshold, certificate)
-        self._audit_share = audit_share
-        self._judge = judge
         self._same_answer = same_answer
         self._decision_name = decision_name(self.equivalence, answers=same_answer is not None)
         self._embedder = embedder if embedder is not None else default_embedder()
@@ -170,17 +163,58 @@ class ResponseCache:
         locked = self._index.reason if isinstance(self._index, LockedIndex) else None
         self._outage = Outage(clock=clock, always=locked)
         self._store_timeout_seconds = store_timeout_seconds
+        self._notices = Notices()
+        self._recorder = recorder if recorder is not None else default_recorder()
         self._flights = Flights.of(self._index)
         self._documents = Documents(self._index, clock=clock)
         self._judgements = Judgements(
             self._index, monitor=monitor, name=f"{version}\n{self._decision_name}\n{certificate}"
         )
         self._upkeep = Upkeep(self._index, self._judgements, most_per_tenant=max_entries_per_tenant, clock=clock)
+        self._filing = Filing(
+            version=version,
+            embedder=self._embedder.name,
+            shared_by=shared_by,
+            require_tenant=require_tenant,
+            lifetime=self.lifetime,
+            notices=self._notices,
+        )
+        self._auditing = Auditing(
+            self._judgements,
+            judge=judge,
+            share=audit_share,
+            recorder=self._recorder,
+            notices=self._notices,
+            clock=clock,
+        )
+        self._deciding = Deciding(
+            self._index,
+            equivalence=self.equivalence,
+            decision_name=self._decision_name,
+            threshold=self.threshold,
+            certificate=certificate,
+            judgements=self._judgements,
+            auditing=self._auditing,
+            lifetime=self.lifetime,
+            embedder=self._embedder.name,
+            answers_vote=same_answer is not None,
+            shadow=shadow,
+            notices=self._notices,
+            clock=clock,
+        )
+        self._keeping = Keeping(
+            self._index,
+            embedder=self._embedder,
+            judgements=self._judgements,
+            upkeep=self._upkeep,
+            lifetime=self.lifetime,
+            same_answer=same_answer,
+            keep_words=same_answer is not None or judge is not None,
+            clock=clock,
+        )
         self._re_asks = ReAsks(clock=clock)
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="costkit-cache")
-        self._recorder = recorder if recorder is not None else default_recorder()
         self._clock = clock
-        self._told: set[str] = set()
         self._closed = False
 
     def lookup(
@@ -210,79 +244,42 @@ class ResponseCache:
         Returns:
             The decision. It never raises for a broken store.
         """
-        began = time.perf_counter()
-        scope = scope or current() or Scope()
-        found = self._looked_up(question, inputs or {}, scope, run_id, conversation, check, exact_only=exact_only)
-        self._recorder.record(self._event(found, scope, time.perf_counter() - began, run_id))
+        began, scope = time.perf_counter(), scope or current() or Scope()
+        found = self._looked_up(
+            question,
+            inputs=inputs,
+            scope=scope,
+            run_id=run_id,
+            exact_only=exact_only,
+            conversation=conversation,
+            check=check,
+        )
+        self._book(found, scope, time.perf_counter() - began, run_id)
         return found
 
-    def join(
-        self,
-        question: str,
-        *,
-        inputs: Mapping[str, object] | None = None,
-        scope: Scope | None = None,
-        run_id: str | None = None,
-        exact_only: bool = False,
-        conversation: Conversation | None = None,
-        check: Check | None = None,
-    ) -> Lookup:
+    async def alookup(self, question: str, **asking: Unpack[Asking]) -> Lookup:
+        """Do what ``lookup`` does, in a thread."""
+        return await asyncio.to_thread(self.lookup, question, **asking)
+
+    def join(self, question: str, **asking: Unpack[Asking]) -> Lookup:
         """Do what ``lookup`` does, but wait where an equal or near question is being answered, to share its answer.
 
         After a miss others may wait for yours. Use the decision as a context manager around the call and ``store``;
         at its end the next one who waits gets the turn, unless the answer was stored. The arguments are those of
         ``lookup``.
         """
-        steps = self.joining(
-            question,
-            inputs=inputs,
-            scope=scope,
-            run_id=run_id,
-            exact_only=exact_only,
-            conversation=conversation,
-            check=check,
-        )
-        return finish(steps)
+        return finish(self.joining(question, **asking))
 
-    async def ajoin(
-        self,
-        question: str,
-        *,
-        inputs: Mapping[str, object] | None = None,
-        scope: Scope | None = None,
-        run_id: str | None = None,
-        exact_only: bool = False,
-        conversation: Conversation | None = None,
-        check: Check | None = None,
-    ) -> Lookup:
+    async def ajoin(self, question: str, **asking: Unpack[Asking]) -> Lookup:
         """Do what ``join`` does, without blocking: ``with await cache.ajoin(question) as found``."""
-        steps = self.joining(
-            question,
-            inputs=inputs,
-            scope=scope,
-            run_id=run_id,
-            exact_only=exact_only,
-            conversation=conversation,
-            check=check,
-        )
-        return await afinish(steps)
+        return await afinish(self.joining(question, **asking))
 
-    def joining(
-        self,
-        question: str,
-        *,
-        inputs: Mapping[str, object] | None = None,
-        scope: Scope | None = None,
-        run_id: str | None = None,
-        exact_only: bool = False,
-        conversation: Conversation | None = None,
-        check: Check | None = None,
-    ) -> Steps[Lookup]:
+    def joining(self, question: str, **asking: Unpack[Asking]) -> Steps[Lookup]:
         """Return the steps of ``join``, for code with steps of its own; ``costkit.cache.flight`` runs them."""
         began = time.perf_counter()
-        scope = scope or current() or Scope()
+        scope = asking["scope"] = asking.get("scope") or current() or Scope()
         since = self._flights.landings
-        found = self._looked_up(question, inputs or {}, scope, run_id, conversation, check, exact_only=exact_only)
+        found = self._looked_up(question, **asking)
         if self.wait_seconds and not self.shadow:
             found = yield from shared(
                 found,
@@ -293,7 +290,7 @@ class ResponseCache:
                 choose=self._choose_in_flight,
                 wait_seconds=self.wait_seconds,
             )
-        self._recorder.record(self._event(found, scope, time.perf_counter() - began, run_id))
+        self._book(found, scope, time.perf_counter() - began, asking.get("run_id"))
         return found
 
     def bypass(self, reason: str, *, scope: Scope | None = None, run_id: str | None = None) -> Lookup:
@@ -304,20 +301,12 @@ class ResponseCache:
             scope: Who asks. Default: the scope in force.
             run_id: Groups this decision with the other events of the question.
         """
-        self._tell(f"the cache stands aside: {reason}")
+        self._notices.tell(f"the cache stands aside: {reason}")
         found = Lookup(kind="bypass", reason=reason)
-        self._recorder.record(self._event(found, scope or current() or Scope(), 0.0, run_id))
+        self._book(found, scope or current() or Scope(), 0.0, run_id)
         return found
 
-    def ticket(
-        self,
-        question: str,
-        *,
-        inputs: Mapping[str, object] | None = None,
-        scope: Scope | None = None,
-        exact_only: bool = False,
-        conversation: Conversation | None = None,
-    ) -> Ticket | None:
+    def ticket(self, question: str, **asking: Unpack[Asking]) -> Ticket | None:
         """Return what ``store`` needs for a question that was answered without a look-up here.
 
         Frameworks whose look-up and store are separate calls come through this door. The arguments are those of
@@ -326,40 +315,16 @@ class ResponseCache:
         if self._outage.reason() is not None:
             return None
         try:
-            scope = scope or current() or Scope()
-            made = self._ticket(question, inputs or {}, scope, None, conversation, None, exact_only=exact_only)
+            made = self._filing.ticket(question, **asking)
             if isinstance(made, Lookup):
                 return None
             with allow(self._store_timeout_seconds):
-                return self._opened(made)[0]
+                return self._deciding.opened(made)[0]
         except StoreError as error:
             self._outage.failed(error)
         except ConfigurationError as error:
-            self._tell(f"the cache stands aside: {error}")
+            self._notices.tell(f"the cache stands aside: {error}")
         return None
-
-    async def alookup(
-        self,
-        question: str,
-        *,
-        inputs: Mapping[str, object] | None = None,
-        scope: Scope | None = None,
-        run_id: str | None = None,
-        exact_only: bool = False,
-        conversation: Conversation | None = None,
-        check: Check | None = None,
-    ) -> Lookup:
-        """Do what ``lookup`` does, in a thread."""
-        return await asyncio.to_thread(
-            self.lookup,
-            question,
-            inputs=inputs,
-            scope=scope,
-            run_id=run_id,
-            exact_only=exact_only,
-            conversation=conversation,
-            check=check,
-        )
 
     def store(
         self,
@@ -387,22 +352,31 @@ class ResponseCache:
         """
         if ticket is None or not answer.strip() or self._outage.reason() is not None:
             return None
-        if (unfit := _unfit(answer)) is not None:
-            self._tell(unfit)
+        if (why := unfit(answer)) is not None:
+            self._notices.tell(why)
             return None
+        given = Answer(
+            text=answer,
+            words=words or answer,
+            evidence=evidence,
+            usage=usage or Usage(),
+            cost_nano_usd=cost_nano_usd,
+        )
         try:
             with allow(self._store_timeout_seconds):
-                kept = self._keep(ticket, answer, words or answer, evidence, usage or Usage(), cost_nano_usd)
+                kept = self._keep(ticket, given)
         except StoreError as error:
             self._outage.failed(error)
             return None
         except Exception as error:  # noqa: BLE001  a store that fails must not lose the user's fresh answer
-            self._tell(f"an answer was not cached: {error!r}")
+            self._notices.tell(f"an answer was not cached: {error!r}")
             return None
         self._outage.worked()
-        if kept is not None and ticket.place is not None:
+        if kept is None:
+            return None
+        if ticket.place is not None:
             ticket.place.land()
-        return kept
+        return kept.entry_id
 
     async def astore(
         self,
@@ -436,7 +410,7 @@ class ResponseCache:
         Raises:
             StoreError: The store could not be written, so old answers may still be served.
         """
-        return self._documents.invalidate(document_id, tenant=_owner(tenant))
+        return self._documents.invalidate(document_id, tenant=self._filing.owner(tenant))
 
     async def ainvalidate(self, document_id: str, *, tenant: str | None = None) -> int:
         """Do what ``invalidate`` does, in a thread."""
@@ -458,7 +432,7 @@ class ResponseCache:
         Raises:
             StoreError: The store could not be written, so old answers may still be served.
         """
-        return self._documents.ingested(document_id, content_hash, tenant=_owner(tenant))
+        return self._documents.ingested(document_id, content_hash, tenant=self._filing.owner(tenant))
 
     def drop(self, entry_id: str) -> bool:
         """Drop one answer, such as a wrong one; its question is answered anew when it is asked again.
@@ -544,12 +518,7 @@ class ResponseCache:
         """
         score, kind = (hit.score, hit.kind) if isinstance(hit, Lookup) else (hit.get("score"), hit.get("kind"))
         audited = score if source == "audit" and kind == "semantic" and isinstance(score, int | float) else None
-        self._learn(_served(hit), right=right, source=source, score=audited)
-
-    def _learn(self, served: Served, *, right: bool, source: Source, score: float | None) -> None:
-        self._judgements.judged(served, right=right, source=source)
-        if score is not None:
-            self._judgements.audited(score, right=right, at=self._clock())
+        self._auditing.learn(served_by(hit), right=right, source=source, score=audited)
 
     def audit(self, hit: Lookup, served: str, fresh: Callable[[], Fresh]) -> None:
         """Judge a hit that was drawn for an audit against a fresh answer, off the path; other hits are left alone.
@@ -559,39 +528,12 @@ class ResponseCache:
             served: The answer that was served, in words.
             fresh: Makes the fresh answer. It runs in a thread of the cache's own, under the caller's context.
         """
-        if hit.audit and not self._closed:
-            self._aside.submit(copy_context().run, self._audit, hit, served, fresh)
-
-    def _audit(self, hit: Lookup, served: str, fresh: Callable[[], Fresh]) -> None:
-        assert hit.ticket is not None  # noqa: S101  every hit has it
-        would_be = WouldBe(served=_served(hit), score=hit.score or 0.0, words=served)
-        self._judge_one(would_be, hit.ticket, fresh, "audit: a served answer was compared with a fresh one")
-
-    def _judge_one(self, hit: WouldBe, ticket: Ticket, fresh: Callable[[], Fresh], reason: str) -> None:
-        """Compare a stored answer with a fresh one, learn from it and book it."""
-        began = time.perf_counter()
-        try:
-            assert self._judge is not None  # noqa: S101  checked where audits are drawn
-            made = fresh()
-            right = self._judge(hit.served.question, hit.words, made.text)
-            self._learn(hit.served, right=right, source="audit", score=hit.score)
-        except Exception as error:  # noqa: BLE001  an audit that fails says nothing
-            self._tell(f"an audit failed: {error!r}")
+        if not hit.audit or self._closed:
             return
-        self._recorder.record(
-            Event(
-                kind="judge",
-                part="cache",
-                decision="right" if right else "wrong",
-                reason=reason,
-                scope=ticket.scope,
-                usage=made.usage,
-                cost_nano_usd=made.cost_nano_usd,
-                seconds=time.perf_counter() - began,
-                run_id=ticket.run_id,
-                details={"entry_id": hit.served.entry_id, "score": hit.score},
-            )
-        )
+        assert hit.ticket is not None  # noqa: S101  every hit has it
+        would_be = WouldBe(served=served_by(hit), score=hit.score or 0.0, words=served)
+        reason = "audit: a served answer was compared with a fresh one"
+        self._aside.submit(copy_context().run, self._auditing.compare, would_be, hit.ticket, fresh, reason)
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""
@@ -600,19 +542,9 @@ class ResponseCache:
             self._aside.shutdown()
             self._index.close()
 
-    def _looked_up(
-        self,
-        question: str,
-        inputs: Mapping[str, object],
-        scope: Scope,
-        run_id: str | None,
-        conversation: Conversation | None,
-        check: Check | None,
-        *,
-        exact_only: bool,
-    ) -> Lookup:
+    def _looked_up(self, question: str, **asking: Unpack[Asking]) -> Lookup:
         def look() -> Lookup:
-            ticket = self._ticket(question, inputs, scope, run_id, conversation, check, exact_only=exact_only)
+            ticket = self._filing.ticket(question, **asking)
             return ticket if isinstance(ticket, Lookup) else self._decide_in_time(ticket)
 
         return self._guarded(look)
@@ -632,10 +564,10 @@ class ResponseCache:
             self._outage.failed(error)
             return Lookup(kind="bypass", reason=str(error))
         except ConfigurationError as error:
-            self._tell(f"the cache stands aside: {error}")
+            self._notices.tell(f"the cache stands aside: {error}")
             return Lookup(kind="bypass", reason=str(error))
         except Exception as error:  # noqa: BLE001
-            self._tell(f"the cache stands aside: {error!r}")
+            self._notices.tell(f"the cache stands aside: {error!r}")
             return Lookup(kind="bypass", reason=f"look-up failed: {error!r}")
 
     def _decide_in_time(self, ticket: Ticket) -> Lookup:
@@ -645,8 +577,8 @@ class ResponseCache:
         return found
 
     def _decide(self, ticket: Ticket) -> Lookup:
-        ticket, own = self._opened(ticket)
-        exact = self._exact(ticket, own)
+        ticket, own = self._deciding.opened(ticket)
+        exact = self._deciding.exact(ticket, own)
         if exact is not None:
             return self._settled(exact)
         if not ticket.near:
@@ -654,7 +586,7 @@ class ResponseCache:
         if ticket.vector is None:  # else this is a second look
             ticket = replace(ticket, vector=self._embedder.embed([ticket.question])[0].tolist())
             self._notice_re_asks(ticket)
-        return self._settled(self._nearest(ticket))
+        return self._settled(self._deciding.nearest(ticket))
 
     def _settled(self, found: Lookup) -> Lookup:
         """Serve a hit, if its evidence passes the check, or in shadow mode only say that it would be."""
@@ -687,310 +619,63 @@ class ResponseCache:
         for hit in self._re_asks.asked(user=user, identity=identity, vector=ticket.vector, embed=embed):
             self._judgements.judged(hit, right=False, source="re-ask")
 
-    def _ticket(
-        self,
-        question: str,
-        inputs: Mapping[str, object],
-        scope: Scope,
-        run_id: str | None,
-        conversation: Conversation | None,
-        check: Check | None,
-        *,
-        exact_only: bool,
-    ) -> Ticket | Lookup:
-        """Return what the question is filed under, or the bypass where it has no key."""
-        if not question.strip():
-            raise ConfigurationError("the question is empty")
-        if len(question) > MAX_QUESTION_CHARS:
-            raise ConfigurationError(f"questions of more than {MAX_QUESTION_CHARS:,} characters are not cached")
-        if scope.tenant is None:
-            if self.require_tenant:
-                raise ConfigurationError("require_tenant is set and the scope names no tenant")
-            self._tell("no tenant in scope: answers are kept under one private tenant; set costkit.Scope(tenant=...)")
-        key = key_of(question, conversation or Conversation())
-        if key.refused is not None:
-            self._tell("the cache stands aside for questions that need their conversation and come without it")
-            return Lookup(kind="bypass", reason=key.refused)
-        if key.context is not None:
-            inputs = {**inputs, "conversation": key.context}
-        verbatim = exact_only or key.verbatim
-        identity = Identity(
-            tenant=scope.tenant or PRIVATE_TENANT, version=self.version, embedder=self._embedder.name, inputs=inputs
-        )
-        return Ticket(
-            identity=identity,
-            question=key.question,
-            vector=None,
-            read_at=0,  # until the store is asked
-            scope=scope,
-            run_id=run_id,
-            exact_only=verbatim,
-            near=not verbatim and len(question) <= MAX_NEAR_CHARS and not self.lifetime.exact_only(scope.feature),
-            check=check,
-        )
-
-    def _opened(self, ticket: Ticket) -> tuple[Ticket, Found | None]:
-        """Return the ticket with the latest change that the store knows of, and the question's own entry."""
-        own_id = entry_id(ticket)
-        there = self._index.retrieve([own_id, LATEST])
-        own = Found(id=own_id, payload=there[own_id], score=1.0) if own_id in there else None
-        return replace(ticket, read_at=latest_in(there)), own
-
-    def _exact(self, ticket: Ticket, found: Found | None) -> Lookup | None:
-        if found is None or not self._usable_of([found], ticket):
-            return None
-        [(record, _)] = self._judgements.records([(found.id, cluster_id(found))])
-        if record.refuses(ticket.question):
-            return None
-        return self._hit(
-            "exact", found, ticket, probability=1.0, score=1.0, reason="the same question was answered before"
-        )
-
-    def _nearest(self, ticket: Ticket) -> Lookup:
-        monitor = self._judgements.monitor()
-        threshold = self._threshold_under(monitor)
-        choice = choose(
-            ticket.question,
-            self._usable(ticket),
-            self.equivalence,
-            self._judgements,
-            threshold=threshold,
-            answers=self._same_answer is not None,
-        )
-        if choice is None:
-            return Lookup(kind="miss", reason="no earlier question of this identity is near", ticket=ticket)
-        if choice.score >= threshold and not (monitor and monitor.exact_only):
-            return self._semantic_hit(choice, threshold, monitor, ticket)
-        reason = f"the nearest question scores {choice.score:.3f}, below {threshold:.3f} ({choice.reason})"
-        if monitor and monitor.exact_only:
-            reason = f"only exact questions are served: {monitor.voided.reason if monitor.voided else 'drift'}"
-            if self._judge is not None and monitor.wants_shadow_audit(choice.score):
-                ticket = replace(ticket, would_be=_would_be(choice, ticket))
-        return Lookup(
-            kind="miss",
-            reason=reason,
-            score=choice.score,
-            cosine=choice.found.score,
-            probability=choice.adjusted.probability,
-            ticket=ticket,
-        )
-
-    def _threshold_under(self, monitor: DriftMonitor | None) -> float:
-        return self.threshold if monitor is None else max(self.threshold, monitor.threshold)
-
     def _choose_in_flight(self, ticket: Ticket, in_flight: Sequence[Found]) -> str | None:
-        """Return the id of the question in flight whose answer would be served, or None."""
+        """Return the id of the question in flight to wait for, or None."""
         try:
             with allow(self._store_timeout_seconds):
-                monitor = self._judgements.monitor()
-                if monitor and monitor.exact_only:
-                    return None
-                threshold = self._threshold_under(monitor)
-                choice = choose(ticket.question, in_flight, self.equivalence, self._judgements, threshold=threshold)
+                return self._deciding.in_flight(ticket, in_flight)
         except Exception as error:  # noqa: BLE001  then the question makes its own call
-            self._tell(f"questions in flight cannot be compared: {error!r}")
-            return None
-        return choice.found.id if choice is not None and choice.score >= threshold else None
-
-    def _semantic_hit(self, choice: Choice, threshold: float, monitor: DriftMonitor | None, ticket: Ticket) -> Lookup:
-        hit = self._hit(
-            "semantic",
-            choice.found,
-            ticket,
-            score=choice.score,
-            probability=choice.adjusted.probability,
-            reason=f"a near question was answered before: score {choice.score:.3f} reaches {threshold:.3f}, "
-            f"cosine {choice.found.score:.3f} ({choice.reason})",
-        )
-        assert hit.served is not None  # noqa: S101  every hit has it
-        drawn = bool(self._audit_share) and audits(hit.served.hit_id, share=self._audit_share)
-        return replace(
-            hit,
-            # In shadow mode a fresh answer comes anyway: it is judged when it is kept.
-            ticket=replace(ticket, would_be=_would_be(choice, ticket)) if drawn and self.shadow else ticket,
-            bound=self._bound(monitor, threshold, ticket),
-            # Judgements move the score's own probability, not one that they have moved already.
-            served=replace(hit.served, probability=choice.verdict.probability),
-            audit=drawn and not self.shadow,
-        )
-
-    def _bound(self, monitor: DriftMonitor | None, threshold: float, ticket: Ticket) -> float | Literal["uncertified"]:
-        certificate = self.certificate
-        # A stricter threshold is another one: the sequence of tests begins where there are hits enough.
-        if certificate is None or (monitor and monitor.voided) or threshold != certificate.threshold:
-            return "uncertified"
-        uncovered = certificate.covers(
-            self._decision_name, self._embedder.name, self._index.count(identity=ticket.identity.key)
-        )
-        if uncovered is not None:
-            self._tell(f"hits are uncertified: {uncovered}")
-            return "uncertified"
-        return certificate.bound
-
-    def _usable(self, ticket: Ticket) -> list[Found]:
-        """Return the nearest entries that may be served."""
-        assert ticket.vector is not None  # noqa: S101  set by _decide
-        for limit in (NEIGHBOURS, NEIGHBOURS_BEHIND):
-            found = self._index.nearest(ticket.vector, identity=ticket.identity.key, limit=limit)
-            usable = self._usable_of(found, ticket)[:NEIGHBOURS]
-            if len(usable) == min(len(found), NEIGHBOURS) or len(found) < limit:
-                break
-        return usable
-
-    def _usable_of(self, found: Sequence[Found], ticket: Ticket) -> list[Found]:
-        """Leave out what cannot be read, has ended, or rests on a document that changed after it was read."""
-        entries = [(one, self._entry(one)) for one in found]
-        alive = [(one, entry) for one, entry in entries if entry is not None and not self._ended(one.id, entry, ticket)]
-        keys = {key for _, entry in alive for key in entry.documents}
-        documents = self._index.retrieve(list(keys)) if keys else {}
-        return [one for one, entry in alive if not entry.stale(documents)]
-
-    def _entry(self, found: Found) -> Entry | None:
-        try:
-            return Entry.from_payload(found.payload)
-        except DataError as error:
-            self._tell(str(error))
+            self._notices.tell(f"questions in flight cannot be compared: {error!r}")
             return None
 
-    def _ended(self, own_id: str, entry: Entry, ticket: Ticket) -> bool:
-        """True if an entry's time is over, or would be if the feature that asks now had asked for it."""
-        ends = self.lifetime.ends(own_id, created_at=entry.created_at, feature=ticket.scope.feature)
-        return self._clock() >= min(entry.expires_at, ends)
-
-    def _hit(
-        self,
-        kind: Literal["exact", "semantic"],
-        found: Found,
-        ticket: Ticket,
-        *,
-        score: float,
-        probability: float,
-        reason: str,
-    ) -> Lookup:
-        entry = Entry.from_payload(found.payload)
-        return Lookup(
-            kind=kind,
-            reason=reason,
-            answer=entry.answer,
-            score=score,
-            cosine=found.score,
-            probability=probability,
-            age_seconds=max(self._clock() - entry.created_at, 0.0),
-            hits=entry.hits,
-            entry_id=found.id,
-            matched_question=entry.question,
-            evidence=entry.evidence,
-            saved=entry.usage,
-            saved_nano_usd=entry.cost_nano_usd,
-            served=Served(
-                hit_id=ticket.run_id or uuid.uuid4().hex,
-                entry_id=found.id,
-                cluster_id=cluster_id(found),
-                question=ticket.question,
-                probability=probability,
-            ),
-            ticket=ticket,
-        )
-
-    def _keep(
-        self,
-        ticket: Ticket,
-        answer: str,
-        words: str,
-        evidence: Sequence[Evidence],
-        usage: Usage,
-        cost_nano_usd: int | None,
-    ) -> str | None:
-        documents = document_keys(ticket.identity.tenant, (item.document_id for item in evidence))
-        own_id = entry_id(ticket)
-        vector = ticket.vector
-        if vector is None and ticket.near:
-            vector = self._embedder.embed([ticket.question])[0].tolist()
-        near = self._near(own_id, ticket, vector)
-        now = self._clock()
-        entry = Entry(
-            identity=ticket.identity.key,
-            tenant=ticket.identity.tenant,
-            question=ticket.question,
-            answer=answer,
-            words=words if words != answer and (self._same_answer or self._judge) else None,
-            cluster=_cluster(own_id, near),
-            documents=tuple(documents),
-            evidence=tuple(evidence),
-            read_at=ticket.read_at,
-            created_at=now,
-            expires_at=self.lifetime.ends(own_id, created_at=now, feature=ticket.scope.feature),
-            usage=usage,
-            cost_nano_usd=cost_nano_usd,
-            worth=self._upkeep.worth(ticket.identity.tenant, hits=0, usage=usage, cost_nano_usd=cost_nano_usd),
-        )
-        new = self._written(own_id, entry, vector)
-        if new is None:
+    def _keep(self, ticket: Ticket, answer: Answer) -> Kept | None:
+        """Write an answer; what can be learnt from it is learnt off the path."""
+        kept = self._keeping.keep(ticket, answer)
+        if kept is None:
             return None
-        self._judgements.renewed(own_id, entry.cluster, ticket.question)
-        self._quietly(self._upkeep.written, own_id, entry.tenant, new=new)
-        if self._same_answer is not None and not self._closed:
-            self._aside.submit(self._name_answer, own_id, entry.cluster, words, near)
-        if ticket.would_be is not None and not self._closed:
+        self._quietly(self._upkeep.written, kept.entry_id, kept.entry.tenant, new=kept.new)
+        if self._closed:
+            return kept
+        if self._same_answer is not None:
+            self._aside.submit(self._name_answer, kept, answer.words)
+        if ticket.would_be is not None:
             reason = "audit: an answer that was not served was compared with the fresh one"
-            self._aside.submit(self._judge_one, ticket.would_be, ticket, lambda: Fresh(text=words), reason)
-        return own_id
+            fresh = Fresh(text=answer.words)
+            self._aside.submit(self._auditing.compare, ticket.would_be, ticket, lambda: fresh, reason)
+        return kept
 
-    def _written(self, own_id: str, entry: Entry, vector: Sequence[float] | None) -> bool | None:
-        """Write an entry unless a document of it has changed; return whether it is new, or None."""
-        with lock_of(self._index):  # what is checked has to hold when it is written
-            there = self._index.retrieve([own_id, *entry.documents])
-            replaced = there.pop(own_id, None)
-            if changed_since(entry.read_at, there.values()):
-                _log.info("an answer was not cached: a document it rests on was invalidated while it was made")
-                return None
-            if replaced is not None and is_newer(replaced):
-                return None
-            self._index.upsert(own_id, entry.to_payload(), vector)
-        return replaced is None
-
-    def _near(self, own_id: str, ticket: Ticket, vector: Sequence[float] | None) -> list[Found]:
-        """Return the nearest other entries of an entry's identity."""
-        if vector is None:
-            return []
-        found = self._index.nearest(vector, identity=ticket.identity.key, limit=NEIGHBOURS + 1)
-        return [one for one in found if one.id != own_id][:NEIGHBOURS]
-
-    def _name_answer(self, own_id: str, cluster: str, words: str, near: Sequence[Found]) -> None:
-        """Give an entry's answer the name of the first near answer that says the same, or else one of its own."""
-        assert self._same_answer is not None  # noqa: S101  checked by the caller
+    def _name_answer(self, kept: Kept, words: str) -> None:
         try:
-            records = self._judgements.records([(one.id, cluster_id(one)) for one in near])
-            known = {entry.answer: one for one, (entry, _) in zip(near, records, strict=True) if entry.answer}
-            same = (name for name, one in known.items() if self._same_answer(_words(one), words))
-            self._judgements.answered(own_id, cluster, next(same, own_id))
+            self._keeping.name_answer(kept, words)
         except Exception as error:  # noqa: BLE001  an answer without a name has no vote
-            self._tell(f"an answer was not compared with its neighbours: {error!r}")
+            self._notices.tell(f"an answer was not compared with its neighbours: {error!r}")
 
-    def _event(self, found: Lookup, scope: Scope, seconds: float, run_id: str | None) -> Event:
-        return Event(
-            kind="cache",
-            part="cache",
-            decision="hit" if found.hit else found.kind,
-            reason=found.reason,
-            scope=scope,
-            saved=found.saved,
-            saved_nano_usd=found.saved_nano_usd,
-            tier="cached" if found.hit else None,
-            seconds=seconds,
-            run_id=run_id,
-            details={
-                "hit_kind": found.kind,
-                "score": found.score,
-                "cosine": found.cosine,
-                "probability": found.probability,
-                "bound": found.bound,
-                "equivalence": self._decision_name,
-                "matched_question": found.matched_question,
-                "audit": found.audit,
-                "entry_id": found.entry_id,
-                "age_seconds": found.age_seconds,
-            },
+    def _book(self, found: Lookup, scope: Scope, seconds: float, run_id: str | None) -> None:
+        self._recorder.record(
+            Event(
+                kind="cache",
+                part="cache",
+                decision="hit" if found.hit else found.kind,
+                reason=found.reason,
+                scope=scope,
+                saved=found.saved,
+                saved_nano_usd=found.saved_nano_usd,
+                tier="cached" if found.hit else None,
+                seconds=seconds,
+                run_id=run_id,
+                details={
+                    "hit_kind": found.kind,
+                    "score": found.score,
+                    "cosine": found.cosine,
+                    "probability": found.probability,
+                    "bound": found.bound,
+                    "equivalence": self._decision_name,
+                    "matched_question": found.matched_question,
+                    "audit": found.audit,
+                    "entry_id": found.entry_id,
+                    "age_seconds": found.age_seconds,
+                },
+            )
         )
 
     def _quietly(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -998,79 +683,10 @@ class ResponseCache:
         try:
             step(*args, **kwargs)
         except StoreError as error:
-            self._tell(f"the cache could not keep its own count: {error}", about="count")
-
-    def _tell(self, message: str, *, about: str | None = None) -> None:
-        """Log a message once per cache, or the first message about one thing."""
-        if (about or message) not in self._told:
-            self._told.add(about or message)
-            _log.warning(message)
-
-
-def _cluster(own_id: str, near: Sequence[Found]) -> str:
-    """Return the cluster of a new entry: that of its nearest neighbour, or one of its own."""
-    if not near:
-        return own_id
-    return cluster_of(own_id, nearest_cluster_id=cluster_id(near[0]), cosine=near[0].score)
-
-
-def _words(found: Found) -> str:
-    entry = Entry.from_payload(found.payload)
-    return entry.answer if entry.words is None else entry.words
-
-
-def _would_be(choice: Choice, ticket: Ticket) -> WouldBe:
-    """Return what judging a hit takes that is not served."""
-    served = Served(
-        hit_id=ticket.run_id or uuid.uuid4().hex,
-        entry_id=choice.found.id,
-        cluster_id=cluster_id(choice.found),
-        question=ticket.question,
-        probability=choice.verdict.probability,
-    )
-    return WouldBe(served=served, score=choice.score, words=_words(choice.found))
-
-
-def _unfit(answer: str) -> str | None:
-    """Return why an answer cannot be kept, or None."""
-    if len(answer) > MAX_ANSWER_CHARS:
-        return f"answers of more than {MAX_ANSWER_CHARS:,} characters are not cached"
-    try:
-        answer.encode()
-    except UnicodeEncodeError:
-        return "answers that hold half a character (a lone surrogate) are not cached: no store can keep them"
-    return None
+            self._notices.tell(f"the cache could not keep its own count: {error}", about="count")
 
 
 def _threshold(equivalence: Equivalence, given: float | None, certificate: Certificate | None) -> float:
     if certificate is not None:
         return certificate.threshold
     return equivalence.threshold if given is None else given
-
-
-def _owner(tenant: str | None) -> str | None:
-    """Return whose document is meant: the named tenant's or that in force, else None for everybody's."""
-    return Scope(tenant=tenant).tenant or (current() or Scope()).tenant
-
-
-def _served(hit: Lookup | Mapping[str, object]) -> Served:
-    """Return what feedback needs of a hit or of its mark."""
-    if isinstance(hit, Lookup):
-        if hit.served is None:
-            raise ConfigurationError(f"hit is a {hit.kind}, which served nothing: give feedback on hits")
-        return hit.served
-    missing = [key for key in ("entry_id", "cluster_id", "question", "probability") if hit.get(key) is None]
-    if missing:
-        raise ConfigurationError(
-            f"hit lacks {missing[0]!r}: give a look-up or the whole mark of a hit, got {dict(hit)!r}"
-        )
-    probability = hit["probability"]
-    if not isinstance(probability, int | float):
-        raise ConfigurationError(f"hit['probability'] must be a number, got {probability!r}: give the mark unchanged")
-    return Served(
-        hit_id="",
-        entry_id=str(hit["entry_id"]),
-        cluster_id=str(hit["cluster_id"]),
-        question=str(hit["question"]),
-        probability=probability,
-    )
