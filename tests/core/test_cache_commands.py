@@ -17,6 +17,7 @@ from costkit.cache.labelled import Pair, groups, log, pairs
 from costkit.cache.sample import sample
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError, CostkitError, DataError
+from costkit.ledger import Ledger
 from costkit.scope import Scope
 from costkit.testing import HashEmbedder
 
@@ -171,6 +172,49 @@ def test_sample_writes_pairs_that_people_and_commands_can_read(tmp_path: Path, q
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     lines(out, [{**rows[0], "same": True}, *rows[1:]])
     assert pairs([out]) == [Pair(a=rows[0]["a"], b=rows[0]["b"], same=True)]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> str:
+    """A ledger of two tenants: acme asked the paraphrases, its rival one question."""
+    recorder = Ledger.at(tmp_path / "ledger.db")
+    cache = ResponseCache(version="1", embedder=HashEmbedder(), path=tmp_path / "asked", recorder=recorder)
+    for text in [text for pair in PARAPHRASES for text in pair]:
+        cache.lookup(text, scope=Scope(tenant="acme"))
+    cache.lookup("How much is the lamp?", scope=Scope(tenant="rival"))
+    cache.lookup("And for the other one?", scope=Scope(tenant="acme"))  # never looked up alone
+    cache.close()
+    recorder.close()
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+def test_sample_and_calibrate_read_what_was_asked_from_the_ledger(tmp_path: Path, ledger: str) -> None:
+    out = tmp_path / "to-judge.jsonl"
+
+    ran = run("sample", "--db", ledger, "--tenant", "acme", "--n", "4", "--out", out, "--json")
+
+    assert json.loads(ran.stdout) == {"file": str(out), "pairs": 4, "questions": 8}
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    lines(out, [{**row, "same": True} for row in rows])
+    judged = run("calibrate", "--db", ledger, "--tenant", "acme", "--judged", out, "--json")
+    assert json.loads(judged.stdout)["outcome"] == "abstained"  # eight questions prove nothing
+
+
+def test_questions_of_several_tenants_are_not_sampled_together(ledger: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"tenant is not given.*2 tenants.*'acme'"):
+        run("sample", "--db", ledger)
+    with pytest.raises(DataError, match=r"no question of the tenant 'nobody'"):
+        run("sample", "--db", ledger, "--tenant", "nobody")
+
+
+def test_a_log_is_a_file_or_the_ledger_but_not_both(ledger: str, questions: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"give the file .*, or --db"):
+        run("sample", "--questions", questions, "--db", ledger)
+
+
+def test_calibrate_without_any_labels_says_what_to_give() -> None:
+    with pytest.raises(ConfigurationError, match="stream is not given"):
+        run("calibrate")
 
 
 def test_sample_never_overwrites_a_file_that_may_hold_judgements(tmp_path: Path, questions: Path) -> None:

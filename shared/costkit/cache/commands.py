@@ -40,6 +40,8 @@ _JUDGED = click.option(
     metavar="FILE",
     help="Pairs that people judged, {a, b, same} a line; may be given several times.",
 )
+_TENANT = click.option("--tenant", metavar="NAME", help="Whose questions of the ledger; needed where it has several.")
+_LEDGER = click.option("--db", help="SQLAlchemy URL of the ledger. Default: ledger.db in $COSTKIT_HOME or ./.costkit.")
 _SEED = click.option("--seed", default=7, show_default=True, help="Of every draw.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -48,7 +50,7 @@ _HELP = """Calibrate the response cache, choose what to judge, train a pair mode
 \b
 Examples:
   costkit cache calibrate --stream labelled.jsonl --target 0.02
-  costkit cache sample --n 300 --questions log.jsonl
+  costkit cache sample --n 300
   costkit cache stats
   costkit cache export cache.jsonl.gz
 """
@@ -57,13 +59,14 @@ _CALIBRATE = """Find the loosest threshold at which the share of wrong hits is p
 
 The stream is labelled traffic in the order asked, {"text": ..., "group": ...} a line, .gz or not; two questions may
 share an answer if and only if their groups are equal. With --judged the groups come from judged pairs instead, and the
-stream needs only "text"; a hit on a pair that nobody judged counts as wrong. `ResponseCache(certificate=...)` takes
+stream needs only "text", or is left out: then it is what the ledger says was asked. A hit on a pair that nobody judged
+counts as wrong. `ResponseCache(certificate=...)` takes
 what Certificate.load reads from the file written here.
 
 \b
 Examples:
   costkit cache calibrate --stream labelled.jsonl.gz --target 0.02
-  costkit cache calibrate --stream log.jsonl --judged to-judge.jsonl --target 0.05 --json
+  costkit cache calibrate --judged to-judge.jsonl --target 0.05 --json
 
 \b
 Exit codes: 0 certified, 10 abstained (nothing is written; the answer says how many labels are missing), 2 wrong option,
@@ -72,14 +75,14 @@ Exit codes: 0 certified, 10 abstained (nothing is written; the answer says how m
 
 _SAMPLE = """Write the pairs of a log that are most worth judging, for review.
 
-The log holds the questions in the order asked, {"text": ...} a line, .gz or not. Each is paired with the earlier one
-that scores best; pairs are drawn evenly over the scores around the threshold. In the file that is written set "same" to
+The log is what the ledger says was asked, of one tenant, or a file of the questions in the order asked, {"text": ...}
+a line, .gz or not. Each is paired with the earlier one that scores best; pairs are drawn evenly over the scores around the threshold. In the file that is written set "same" to
 true where the answer to b serves a, else to false; lines left at null do not count. The file is then what
-`costkit cache calibrate --stream log.jsonl --judged FILE` and `costkit cache train --pairs FILE` read.
+`costkit cache calibrate --judged FILE` and `costkit cache train --pairs FILE` read.
 
 \b
 Examples:
-  costkit cache sample --n 300 --questions log.jsonl
+  costkit cache sample --n 300
   costkit cache sample --n 300 --questions log.jsonl --judged to-judge.jsonl --out next.jsonl
 
 \b
@@ -97,8 +100,10 @@ for command in (train_command, *STORE_COMMANDS):
 
 
 @cache.command(help=_CALIBRATE, short_help="Prove a bound on wrong hits on labelled traffic.")
-@click.option("--stream", type=_FILE, required=True, metavar="FILE", help="The traffic.")
+@click.option("--stream", type=_FILE, metavar="FILE", help="The traffic. Default, with --judged: that of the ledger.")
 @_JUDGED
+@_TENANT
+@_LEDGER
 @click.option("--target", default=0.02, show_default=True, help="Share of the hits that may be wrong.")
 @click.option("--answers", is_flag=True, help="For a cache with same_answer=, which tells a group's answers to be one.")
 @click.option(
@@ -112,8 +117,10 @@ for command in (train_command, *STORE_COMMANDS):
 def calibrate(
     context: click.Context,
     *,
-    stream: Path,
+    stream: Path | None,
     judged: tuple[Path, ...],
+    tenant: str | None,
+    db: str | None,
     target: float,
     answers: bool,
     out: Path,
@@ -128,8 +135,9 @@ def calibrate(
     from costkit.cache.replay import Replay
     from costkit.embed import default_embedder
 
-    texts, groups = _labelled(stream, judged)
+    texts, groups = _labelled(stream, judged, lambda: _log(stream, db, tenant))
     embedder, score = default_embedder(), _score(fit, model)
+    data = Data.of_rows(texts, groups) if stream is None else Data.of_files((stream, *judged), rows=len(texts))
     with progress() as step:
         replay = Replay(texts, groups, _embedded(texts, embedder, step), score, answers=answers)
         found = certify(
@@ -137,7 +145,7 @@ def calibrate(
             target=target,
             seed=seed,
             embedder=embedder.name,
-            data=Data.of_files((stream, *judged), rows=len(texts)),
+            data=data,
             on_replay=lambda done, most: step("replaying", done, most),
         )
     if isinstance(found, Certificate):
@@ -150,7 +158,9 @@ def calibrate(
 
 
 @cache.command(help=_SAMPLE, short_help="Write the pairs of a log that are most worth judging.")
-@click.option("--questions", "log", type=_FILE, required=True, metavar="FILE", help="The log.")
+@click.option("--questions", "log", type=_FILE, metavar="FILE", help="The log. Default: the ledger.")
+@_TENANT
+@_LEDGER
 @click.option("--n", "count", default=300, show_default=True, help="How many pairs.")
 @_JUDGED
 @click.option(
@@ -162,7 +172,9 @@ def calibrate(
 @_JSON
 def sample(
     *,
-    log: Path,
+    log: Path | None,
+    tenant: str | None,
+    db: str | None,
     count: int,
     judged: tuple[Path, ...],
     out: Path,
@@ -178,7 +190,7 @@ def sample(
 
     if out.exists():
         raise ConfigurationError(f"out={str(out)!r} exists and may hold judgements: name a new file")
-    texts = labelled.log(log)
+    texts = _log(log, db, tenant)
     known = labelled.pairs(judged)
     with progress() as step:
         vectors = _embedded(texts, default_embedder(), step)
@@ -191,22 +203,35 @@ def sample(
     show({"file": str(out), "pairs": len(drawn), "questions": len(texts)}, told, as_json=as_json)
 
 
-def _labelled(stream: Path, judged: Sequence[Path]) -> tuple[list[str], list[str]]:
+def _log(file: Path | None, ledger: str | None, tenant: str | None) -> list[str]:
+    """Return the questions of a log: of the file, or else of the ledger."""
+    from costkit.cache import labelled
+
+    if file is None:
+        return labelled.asked(ledger, tenant=tenant)
+    if ledger is not None or tenant is not None:
+        raise ConfigurationError(f"give the file {str(file)!r}, or --db and --tenant for the ledger, not both")
+    return labelled.log(file)
+
+
+def _labelled(stream: Path | None, judged: Sequence[Path], log: Callable[[], list[str]]) -> tuple[list[str], list[str]]:
     """Return the questions of a stream and their groups, but for those that the cache never looks up."""
     from costkit.cache import labelled
     from costkit.cache.standalone import needs_conversation
 
     if judged:
-        texts = labelled.log(stream)
+        texts = log()
         groups = labelled.groups(texts, labelled.pairs(judged))
+    elif stream is None:
+        raise ConfigurationError(
+            "stream is not given: name labelled traffic with --stream, or judged pairs with --judged"
+        )
     else:
         asked = labelled.questions(stream)
         texts, groups = [one.text for one in asked], [one.group for one in asked]
     kept = [at for at, text in enumerate(texts) if needs_conversation(text) is None]
     if not kept:
-        raise DataError(
-            f"{stream.name} holds no question that can be asked alone, such as {texts[0]!r}: give more rows"
-        )
+        raise DataError(f"the stream holds no question that can be asked alone, such as {texts[0]!r}: give more rows")
     return [texts[at] for at in kept], [groups[at] for at in kept]
 
 

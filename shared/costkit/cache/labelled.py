@@ -1,6 +1,7 @@
 """Reads labelled questions: streams {text, group} and pairs {a, b, same}, as JSON lines, packed by gzip or not.
 
-A judged log is a stream without groups and the pairs of it that people judged; ``groups`` joins the two.
+A judged log is a stream without groups and the pairs of it that people judged; ``groups`` joins the two. The ledger is
+such a log too: it holds what the cache was asked.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from costkit.errors import DataError
+from costkit.errors import ConfigurationError, DataError
+from costkit.ledger.usage import recorded
 from costkit.text import normalise_question
 
-__all__ = ["Pair", "Question", "groups", "linked", "log", "pairs", "questions"]
+__all__ = ["Pair", "Question", "asked", "groups", "linked", "log", "pairs", "questions"]
 
 Row = TypeVar("Row")
 
@@ -65,6 +67,36 @@ def log(path: Path) -> list[str]:
         DataError: The file is absent or empty, or a line is broken or lacks ``text``.
     """
     return _some([_text(row, "text", where) for where, row in _rows(path)], path)
+
+
+def asked(ledger: str | None, *, tenant: str | None) -> list[str]:
+    """Read the questions that the cache looked up, from the ledger, in the order asked.
+
+    Args:
+        ledger: SQLAlchemy URL of the ledger. Default: the process-wide one.
+        tenant: Whose questions; may be left out where the ledger holds those of one tenant only.
+
+    Raises:
+        DataError: There are none.
+        ConfigurationError: They are of several tenants, whose answers do not cross.
+        StoreError: There is no such ledger, or it cannot be read.
+    """
+    found: dict[str | None, list[str]] = {}
+    for event in recorded(ledger):
+        question = event.details.get("question") if event.kind == "cache" else None
+        if isinstance(question, str) and tenant in (None, event.scope.tenant):
+            found.setdefault(event.scope.tenant, []).append(question)
+    if not found:
+        whose = "" if tenant is None else f" of the tenant {tenant!r}"
+        raise DataError(
+            f"the ledger holds no question{whose} that the cache looked up: give a log of your own as a file"
+        )
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"tenant is not given, and the ledger holds questions of {len(found)} tenants, whose answers never cross: "
+            f"name one, such as {next(filter(None, found))!r}"
+        )
+    return next(iter(found.values()))
 
 
 def groups(texts: Sequence[str], judged: Sequence[Pair]) -> list[str]:

@@ -670,6 +670,7 @@ class ResponseCache:
                     "probability": found.probability,
                     "bound": found.bound,
                     "equivalence": self._decision_name,
+                    "question": None if found.ticket is None else found.ticket.question,
                     "matched_question": found.matched_question,
                     "audit": found.audit,
                     "entry_id": found.entry_id,
