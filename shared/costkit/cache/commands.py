@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from costkit.cache._progress import progress, show
+from costkit._progress import progress, show
 from costkit.cache.store_commands import STORE_COMMANDS
 from costkit.cache.train_command import train_command
 from costkit.errors import ConfigurationError, DataError

@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costkit._onnxruntime import disable_telemetry
+from costkit._pair_tokens import encode, open_tokenizer
 from costkit.cache._pair_files import MODEL, TOKENIZER, verify_folder
-from costkit.cache._pair_tokens import encode, in_order, open_tokenizer
 from costkit.errors import ConfigurationError, ModelChecksumError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-__all__ = ["PairModel"]
+__all__ = ["MAX_TOKENS", "PairModel", "in_order"]
+
+# Of both questions and the three special tokens.
+MAX_TOKENS = 96
+
+
+def in_order(a: str, b: str) -> tuple[str, str]:
+    """Return the two questions in the one order that they are scored in, so that a score has no direction."""
+    return (a, b) if a <= b else (b, a)
 
 
 class PairModel:
@@ -42,7 +50,7 @@ class PairModel:
         folder = Path(folder)
         name = verify_folder(folder)
         try:
-            return cls(name, _open_session(folder / MODEL), open_tokenizer(folder / TOKENIZER))
+            return cls(name, _open_session(folder / MODEL), open_tokenizer(folder / TOKENIZER, max_tokens=MAX_TOKENS))
         except Exception as error:
             raise ModelChecksumError(
                 f"the pair model in {str(folder)!r} cannot be opened ({error}): train it anew with `costkit cache train`"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from costkit.cache._progress import progress, show
+from costkit._progress import progress, show
 from costkit.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from costkit.cache._progress import progress
+from costkit._progress import progress
 
 if TYPE_CHECKING:
     from costkit.cache.train import TrainedModel

@@ -1,4 +1,7 @@
-"""The pair model: how it is trained and served, and one clear error per cause; on a BERT of two layers that knows 26 words."""
+"""The models that users train, and one clear error per cause; on a BERT of two layers that knows 26 words.
+
+First the pair model, trained and served; then the reranker.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,16 @@ from onnxruntime import InferenceSession
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from costkit._minilm_graph import build_graph, build_pair_graph
+from costkit._pair_tokens import encode, open_tokenizer
 from costkit.cache._pair_files import write_card
-from costkit.cache._pair_tokens import MAX_TOKENS, encode, open_tokenizer
 from costkit.cache.labelled import Pair
-from costkit.cache.pair_model import PairModel
+from costkit.cache.pair_model import MAX_TOKENS, PairModel
 from costkit.cache.pairs import read_pairs, split_pairs
 from costkit.cache.train import train
 from costkit.cache.train_command import train_command
+from costkit.context import from_flashrank
+from costkit.context.train import Judged, TrainedReranker
+from costkit.context.train import train as train_reranker
 from costkit.errors import (
     ConfigurationError,
     DataError,
@@ -154,7 +160,9 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 
 def test_a_score_is_the_probability_that_the_graph_gives_for_both_questions(folder: Path, model: PairModel) -> None:
-    ids, mask, types = encode(open_tokenizer(folder / "tokenizer.json"), [("a boat", "the lamp")])
+    ids, mask, types = encode(
+        open_tokenizer(folder / "tokenizer.json", max_tokens=MAX_TOKENS), [("a boat", "the lamp")]
+    )
     session = InferenceSession(folder / "model.onnx")
     inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
     logit = float(np.asarray(session.run(None, inputs)[0])[0, 0])
@@ -181,7 +189,7 @@ def test_a_score_does_not_depend_on_the_others(model: PairModel, question: str, 
 
 def test_the_graph_gives_padding_no_weight(folder: Path) -> None:
     session = InferenceSession(folder / "model.onnx")
-    opened = open_tokenizer(folder / "tokenizer.json")
+    opened = open_tokenizer(folder / "tokenizer.json", max_tokens=MAX_TOKENS)
 
     def logits(pairs: list[tuple[str, str]]) -> list[float]:
         inputs = zip(("input_ids", "attention_mask", "token_type_ids"), encode(opened, pairs), strict=True)
@@ -192,7 +200,9 @@ def test_the_graph_gives_padding_no_weight(folder: Path) -> None:
 
 
 def test_long_questions_are_cut_to_the_models_length(folder: Path, model: PairModel) -> None:
-    ids, _, _ = encode(open_tokenizer(folder / "tokenizer.json"), [("boat " * 300, "lamp " * 300)])
+    ids, _, _ = encode(
+        open_tokenizer(folder / "tokenizer.json", max_tokens=MAX_TOKENS), [("boat " * 300, "lamp " * 300)]
+    )
     assert ids.shape == (1, MAX_TOKENS)
     assert len(model.score("boat " * 300, ["lamp " * 300])) == 1
 
@@ -465,3 +475,73 @@ def test_without_torch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"needs 'torch'.*costkit\[train\]"):
         train([tmp_path / "pairs.jsonl"], tmp_path / "out")
+
+
+# --- a reranker ------------------------------------------------------------------------------------------------------
+
+THINGS = "boat lamp chair oven rope drum kite vase".split()
+
+
+def judged_passages() -> list[Judged]:
+    """Questions for a price, each beside passages that tell it and others that tell a colour."""
+    openings = ("what is the price of the", "price for my", "the price of your", "what price", "for what is the")
+    return [
+        Judged(question=f"{opening} {thing} ?", text=f"{of} {what} of the {thing}", relevant=what == "price")
+        for opening in openings
+        for thing in THINGS
+        for of in ("the", "my")
+        for what in ("price", "colour")
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedReranker:
+    place = tmp_path_factory.mktemp("reranker")
+    base = write_base(place / "models" / "minilm")
+    return train_reranker(judged_passages(), place / "rerankers" / "ours", base=base, epochs=20)
+
+
+@with_torch
+def test_a_trained_reranker_puts_unseen_questions_passages_in_order(trained: TrainedReranker) -> None:
+    reranker = from_flashrank("ours", cache_dir=trained.folder.parent)
+
+    scores = reranker.score("my new rope ?", ["your price of the rope", "your colour of the rope", "a vase ?"])
+
+    assert scores.index(max(scores)) == 0
+    assert trained.held_out.auc > 0.9
+    assert trained.held_out.questions == 4
+
+
+@with_torch
+def test_a_trained_reranker_comes_with_flashranks_files_and_its_figures(trained: TrainedReranker) -> None:
+    names = {file.name for file in trained.folder.iterdir()}
+    flashranks = {"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "model.onnx"}
+    card = json.loads((trained.folder / "card.json").read_text(encoding="utf-8"))
+
+    assert names == flashranks | {"card.json", "README.md"}
+    assert card["held_out"]["auc"] == trained.held_out.auc
+    assert card["files"]["model.onnx"] == hashlib.sha256((trained.folder / "model.onnx").read_bytes()).hexdigest()
+    assert 'from_flashrank("ours"' in (trained.folder / "README.md").read_text(encoding="utf-8")
+
+
+@with_torch
+def test_int8_makes_the_reranker_small_and_keeps_its_order(trained: TrainedReranker) -> None:
+    parameters = sum(array.size for array in random_weights(tokenizer().get_vocab_size()).values())
+    assert (trained.folder / "model.onnx").stat().st_size < 4 * parameters
+    assert trained.held_out.auc == pytest.approx(trained.held_out.float_auc, abs=0.05)
+
+
+@with_torch
+def test_the_seed_decides_the_reranker(base: Path, tmp_path: Path) -> None:
+    def weights(name: str, seed: int) -> bytes:
+        done = train_reranker(judged_passages(), tmp_path / name, base=base, seed=seed)
+        return (done.folder / "model.onnx").read_bytes()
+
+    assert weights("a", 1) == weights("b", 1) != weights("c", 2)
+
+
+def test_too_few_useful_questions_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_sided = [Judged(question=f"question {at}", text="the lamp", relevant=True) for at in range(30)]
+    monkeypatch.setattr("costkit._training.find_spec", lambda _: object())
+    with pytest.raises(DataError, match="0 of 30 questions have both relevant and other passages: at least 20"):
+        train_reranker(one_sided, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The pair model in torch, for training alone: the encoder of ``costkit._minilm_graph`` and its head as functions.
+"""A cross-encoder in torch, for training alone: the encoder of ``costkit._minilm_graph`` and its head as functions.
 
 Its parameters are a plain mapping from the names of the published weights to tensors, so that what was trained goes
 straight into the ONNX graph.

@@ -1,4 +1,4 @@
-"""How the pair model reads two questions: ``[CLS] a [SEP] b [SEP]``, at most 96 tokens."""
+"""How a cross-encoder reads two texts: ``[CLS] a [SEP] b [SEP]``."""
 
 from __future__ import annotations
 
@@ -13,23 +13,18 @@ if TYPE_CHECKING:
 
     Tokens = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
-__all__ = ["MAX_TOKENS", "encode", "in_order", "open_tokenizer"]
-
-MAX_TOKENS = 96
-"""Of both questions and the three special tokens; the longer question is cut first."""
+__all__ = ["encode", "open_tokenizer"]
 
 
-def in_order(a: str, b: str) -> tuple[str, str]:
-    """Return the two questions in the one order that they are scored in, so that a score has no direction."""
-    return (a, b) if a <= b else (b, a)
+def open_tokenizer(file: Path, *, max_tokens: int) -> Tokenizer:
+    """Open ``tokenizer.json`` to pad to the longest of a batch and to cut both texts together at ``max_tokens``.
 
-
-def open_tokenizer(file: Path) -> Tokenizer:
-    """Open ``tokenizer.json`` to pad to the longest of a batch and to cut at ``MAX_TOKENS``."""
+    The three special tokens count; the longer text is cut first.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))
-    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_truncation(max_tokens)
     tokenizer.enable_padding()
     return tokenizer
 
