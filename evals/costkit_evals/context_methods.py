@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from costkit.context import ContextReducer, Document, Reranker, from_flashrank
 from costkit.embed import Embedder
@@ -22,6 +23,10 @@ from costkit.errors import ConfigurationError
 from costkit.text import split_sentences, words
 from costkit.tokens import TokenCounter
 from costkit_evals.pipelines import Trace
+
+if TYPE_CHECKING:
+    from langchain_core.embeddings import Embeddings
+    from llama_index.core.base.embeddings.base import BaseEmbedding
 
 __all__ = ["DEFAULT_METHODS", "Budget", "Choice", "Method", "Selection", "joined", "open_method"]
 
@@ -105,7 +110,9 @@ class Method(Protocol):
 def open_method(choice: Choice, embedder: Embedder, counter: TokenCounter) -> Method:
     """Make the method that was chosen."""
     if choice.name == "costkit":
-        return _Ours(embedder, counter, reranker=None if choice.model is None else _ranking(choice.model))
+        if choice.model is None:
+            return _Ours(counter, embedder=embedder, reranker=None)
+        return _Ours(counter, embedder=None, reranker=_ranking(choice.model))
     if choice.name == "flashrank" and choice.model is not None:
         return _RerankedTruncation(_ranking(choice.model), counter)
     if choice.name == "sentence-optimizer":
@@ -129,13 +136,18 @@ def joined(documents: Sequence[Document], texts: Mapping[str, str]) -> str:
 class _Ours:
     """The product behind its public door."""
 
-    def __init__(self, embedder: Embedder, counter: TokenCounter, *, reranker: Reranker | None) -> None:
-        self._ranking: Mapping[str, object] = {"embedder": embedder} if reranker is None else {"reranker": reranker}
+    def __init__(self, counter: TokenCounter, *, embedder: Embedder | None, reranker: Reranker | None) -> None:
         self._counter = counter
+        self._embedder = embedder
+        self._reranker = reranker
 
     def keep(self, question: str, documents: Sequence[Document], budget: Budget) -> Selection:
         reducer = ContextReducer(
-            budget_tokens=max(budget.tokens, 1), counter=self._counter, recorder=Trace(), **self._ranking
+            budget_tokens=max(budget.tokens, 1),
+            embedder=self._embedder,
+            reranker=self._reranker,
+            counter=self._counter,
+            recorder=Trace(),
         )
         reduction = reducer.reduce(question, documents)
         return Selection(
@@ -158,7 +170,7 @@ class _Truncation:
     def __init__(self, counter: TokenCounter) -> None:
         self._counter = counter
 
-    def keep(self, question: str, documents: Sequence[Document], budget: Budget) -> Selection:
+    def keep(self, question: str, documents: Sequence[Document], budget: Budget) -> Selection:  # noqa: ARG002
         spans: dict[int, list[tuple[int, int]]] = {}
         for rank, document in enumerate(documents):
             whole = spans | {rank: [(0, len(document.text))]}
@@ -250,7 +262,11 @@ class _CosineScores:
         return [score + passages[sentence.rank] for score, sentence in zip(own, sentences, strict=True)]
 
 
-def _bm25_scores(question: str, documents: Sequence[Document], sentences: Sequence[_Sentence]) -> list[float]:
+def _bm25_scores(
+    question: str,
+    documents: Sequence[Document],  # noqa: ARG001
+    sentences: Sequence[_Sentence],
+) -> list[float]:
     """Score sentences by BM25 (Robertson and Zaragoza 2009) with the candidates' sentences as the collection."""
     counts = [Counter(words(sentence.text)) for sentence in sentences]
     lengths = [sum(count.values()) for count in counts]
@@ -279,7 +295,7 @@ class _SentenceOptimizer:
         self._embedder = embedder
 
     @cached_property
-    def _model(self) -> object:
+    def _model(self) -> BaseEmbedding:
         return _llamaindex_embedding(self._embedder)
 
     def keep(self, question: str, documents: Sequence[Document], budget: Budget) -> Selection:
@@ -324,25 +340,25 @@ class _EmbeddingsFilter:
         return _selection(documents, {rank: [(0, len(documents[rank].text))] for rank in ranks})
 
 
-def _langchain_embeddings(embedder: Embedder) -> object:
+def _langchain_embeddings(embedder: Embedder) -> Embeddings:
     from langchain_core.embeddings import Embeddings
 
     class Adapted(Embeddings):
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return embedder.embed(texts).tolist()
+            return [list(map(float, row)) for row in embedder.embed(texts)]
 
         def embed_query(self, text: str) -> list[float]:
-            return embedder.embed([text])[0].tolist()
+            return self.embed_documents([text])[0]
 
     return Adapted()
 
 
-def _llamaindex_embedding(embedder: Embedder) -> object:
+def _llamaindex_embedding(embedder: Embedder) -> BaseEmbedding:
     from llama_index.core.base.embeddings.base import BaseEmbedding
 
     class Adapted(BaseEmbedding):
         def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-            return embedder.embed(texts).tolist()
+            return [list(map(float, row)) for row in embedder.embed(texts)]
 
         def _get_text_embedding(self, text: str) -> list[float]:
             return self._get_text_embeddings([text])[0]
@@ -375,7 +391,7 @@ def _selection(documents: Sequence[Document], spans: _Spans) -> Selection:
 
 def _text(text: str, spans: Sequence[tuple[int, int]]) -> str:
     parts = [text[slice(*spans[0])]]
-    for (_, before), (start, end) in zip(spans, spans[1:], strict=False):
+    for (_, before), (start, end) in pairwise(spans):
         gap = text[before:start]
         parts += [gap if not gap.strip() else "\n" if "\n" in gap else " ... ", text[start:end]]
     return "".join(parts)
