@@ -105,16 +105,16 @@ class Bench:
             limit: Take the first so many questions of each set. Default: all.
 
         Raises:
-            ConfigurationError: Two sets have one name, or no question has an answer.
+            ConfigurationError: Two sets have one name, or there is no answerable question.
         """
         library = _Library.of(sets)
         questions = {
             name: [one for one in given[:limit] if one.answerable] for name, given in library.questions.items()
         }
-        if not any(questions.values()):
-            raise ConfigurationError("--golden: no question is marked answerable, so there is nothing to keep")
         try:
             asked = self._asked(library, questions)
+            if not asked:
+                raise ConfigurationError("--golden: no answerable question has a passage, so there is nothing to keep")
             self.progress.start(len(asked) * len(self.choices) * len(self.ratios))
             runs = {ratio: self._runs(ratio, asked, library) for ratio in self.ratios}
         finally:
