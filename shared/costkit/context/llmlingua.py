@@ -142,10 +142,11 @@ class LLMLingua2:
 
 def _library() -> type[PromptCompressor]:
     try:
-        from llmlingua import PromptCompressor
+        import llmlingua
     except ImportError as error:
         raise MissingExtraError(feature="LLMLingua2", package="llmlingua", install="costkit[llmlingua]") from error
-    return PromptCompressor
+    found: type[PromptCompressor] = llmlingua.PromptCompressor
+    return found
 
 
 def _open(folder: Path, device: str, counter: TokenCounter) -> PromptCompressor:
