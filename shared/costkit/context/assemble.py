@@ -81,26 +81,27 @@ def merged_places(
         copied: Indexes of those left out as copies.
         pairs: (a, b) where all that unit ``a`` says stands in unit ``b``, which may be left out for a third in turn.
     """
-    stands_in: dict[int, list[int]] = {}
+    said_by: dict[int, list[int]] = {}
     for a, b in pairs:
-        stands_in.setdefault(a, []).append(b)
+        said_by.setdefault(b, []).append(a)
+    left_out = set(copied).difference(chosen)
     merged: dict[tuple[int, int], list[Place]] = {}
-    for index in set(copied).difference(chosen):
-        copy = units[index]
-        place = Place(document_id=documents[copy.rank].id, start=copy.start, end=copy.end)
-        for at in _reached(index, stands_in).intersection(chosen):
-            if units[at].rank != copy.rank:
-                merged.setdefault((units[at].rank, units[at].start), []).append(place)
+    for index in chosen:
+        found = _reached(index, said_by, left_out)
+        others = (units[at] for at in found if units[at].rank != units[index].rank)
+        places = [Place(document_id=documents[one.rank].id, start=one.start, end=one.end) for one in others]
+        if places:
+            merged[units[index].rank, units[index].start] = places
     return merged
 
 
-def _reached(index: int, stands_in: Mapping[int, Sequence[int]]) -> set[int]:
-    seen, ahead = {index}, [index]
+def _reached(index: int, said_by: Mapping[int, Sequence[int]], among: Collection[int]) -> set[int]:
+    seen: set[int] = set()
+    ahead = [index]
     while ahead:
-        for at in stands_in.get(ahead.pop(), ()):
-            if at not in seen:
-                seen.add(at)
-                ahead.append(at)
+        new = [at for at in said_by.get(ahead.pop(), ()) if at in among and at not in seen]
+        seen.update(new)
+        ahead += new
     return seen
 
 

@@ -53,10 +53,10 @@ class _Piece:
 def condense(documents: Sequence[Document], *, counter: TokenCounter | None = None) -> Reduction:
     """Take boilerplate and repeated passages out of documents. It asks for no question: it is made for ingestion.
 
-    A line that nearly all documents (4 of 5, and at least 3) have among their first or last ten, in an unbroken run
-    from the edge, is kept in the first of them alone; page numbers are kept nowhere. A paragraph of 20 words and more
-    that an earlier document of the same title has word for word is kept there alone, and ``Kept.also_in`` names the
-    other places. All else stays as it is.
+    A line of less than 20 words that nearly all documents (4 of 5, and at least 3) have among their first or last ten,
+    in an unbroken run from the edge, is kept in the first of them alone; page numbers are kept nowhere. A paragraph of
+    20 words and more that an earlier document of the same title has word for word is kept there alone, and
+    ``Kept.also_in`` names the other places. All else stays as it is.
 
     Args:
         documents: The documents of one source, in an order that does not change. Boilerplate shows before they are cut
@@ -104,7 +104,7 @@ def _pieces(documents: Sequence[Document]) -> Iterator[Iterator[_Piece]]:
     least = max(_LEAST_DOCUMENTS, ceil(_LEAST_SHARE * len(documents)))
 
     def common(line: tuple[int, int, _Key]) -> bool:
-        return on[line[2]] >= least
+        return on[line[2]] >= least and len(line[2][0].split()) < _SHORTEST_PASSAGE
 
     for rank, (document, found) in enumerate(zip(documents, lines, strict=True)):
         top = list(takewhile(common, found[:_EDGE_LINES]))
