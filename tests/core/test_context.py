@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from costkit._onnxruntime import batch_threads
 from costkit.context import ContextReducer, Document, Reduction
-from costkit.errors import ConfigurationError
+from costkit.errors import ConfigurationError, MissingExtraError
 from costkit.ledger.usage import Event
 from costkit.scope import Scope, use
 from costkit.text import words
@@ -611,6 +611,14 @@ def test_the_async_door_gives_the_same_and_keeps_the_scope() -> None:
 
     assert asyncio.run(ask()).passages == shared.reduce("What may a hotel cost?", documents).passages
     assert events.events[0].scope.tenant == "acme"
+
+
+def test_llmlingua_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from costkit.context.llmlingua import LLMLingua2
+
+    monkeypatch.setitem(sys.modules, "llmlingua", None)
+    with pytest.raises(MissingExtraError, match=r"costkit\[llmlingua\]"):
+        LLMLingua2("models/any")
 
 
 def test_importing_the_part_loads_nothing_heavy() -> None:
