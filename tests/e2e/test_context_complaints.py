@@ -158,6 +158,8 @@ async def test_10_scores_are_plain_floats_that_json_takes(make: Make) -> None:
     found = await CostkitRetriever(Shelf(documents=documents(2)), reducer=reducer).ainvoke("Leave?")
     assert json.loads(json.dumps([one.metadata for one in found])) == [one.metadata for one in found]
     assert all(type(one.metadata["costkit_score"]) is float for one in found)
+    reduction = reducer.reduce("Leave?", [Source(id=one.id or "", text=one.page_content) for one in documents(2)])
+    assert {type(span.score) for span in reduction.kept} == {float}
 
 
 def test_10_a_score_that_was_stored_before_does_not_hide_the_new_one(make: Make) -> None:

@@ -226,8 +226,9 @@ class ContextReducer:
         return self._patience.call(lambda: self._scored(question, task))
 
     def _scored(self, question: str, task: Task) -> Scores:
-        scores = self._reranker.score(question, [unit.view for unit in task.units])
-        document_scores = self._reranker.score(question, [_titled(document) for document in task.documents])
+        # A reranker of the user's own may give numpy's floats, which json does not take.
+        scores = [*map(float, self._reranker.score(question, [unit.view for unit in task.units]))]
+        document_scores = [*map(float, self._reranker.score(question, [_titled(one) for one in task.documents]))]
         if len(scores) != len(task.units) or len(document_scores) != len(task.documents):
             raise ValueError(f"{self._reranker.name} gave {len(scores)} scores for {len(task.units)} texts")
         if not all(map(math.isfinite, (*scores, *document_scores))):
