@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from costkit import ConfigurationError, Scope
 from costkit.context import ContextReducer
 from costkit.scope import use
 from costkit.testing import HashEmbedder, ListRecorder, WordCounter
-from langchain_costkit import CostkitDocumentCompressor, CostkitRetriever
+from langchain_costkit import CostkitDocumentCompressor, CostkitDocumentTransformer, CostkitRetriever
 
 QUESTION = "within how many days are refunds paid"
 KEPT = "Refunds are paid within 14 days."
@@ -151,6 +152,72 @@ async def test_it_works_in_langchains_compression_retriever_and_pipeline(
 
         assert [document.page_content for document in wrapped.invoke(QUESTION)] == [KEPT]
         assert [document.page_content for document in await wrapped.ainvoke(QUESTION)] == [KEPT]
+
+
+def test_a_kept_text_names_the_other_documents_that_it_stands_in(reducer: ContextReducer) -> None:
+    twin = Document(f"Cats sleep all day. {KEPT}", id="twin", metadata={"source": "b.md", "page": 7})
+    given = [Document(KEPT, id="first", metadata={"source": "a.md"}), twin, Document("Parcels are shipped on Monday.")]
+
+    (found,) = CostkitDocumentCompressor(reducer=reducer).compress_documents(given, QUESTION)
+
+    (other,) = found.metadata["costkit_also_in"]
+    cited = {document.id: document for document in given}[other["id"]]
+    assert {found.id, other["id"]} == {"first", "twin"}
+    assert other["metadata"] == cited.metadata
+    start, end = other["span"]
+    assert cited.page_content[start:end] == KEPT
+
+
+async def test_where_nothing_bears_on_the_question_no_document_comes_back_on_request(
+    retriever: BaseRetriever, recorder: ListRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("costkit.context.reduce.nothing_relevant", lambda scores: True)
+    empty, keep = (
+        ContextReducer(
+            budget_tokens=8, embedder=HashEmbedder(), counter=WordCounter(), recorder=recorder, on_nothing=on_nothing
+        )
+        for on_nothing in ("empty", "keep")
+    )
+
+    assert CostkitRetriever(retriever, reducer=empty).invoke(QUESTION) == []
+    assert await CostkitRetriever(retriever, reducer=empty).ainvoke(QUESTION) == []
+    assert CostkitRetriever(retriever, reducer=keep).invoke(QUESTION)
+    assert {event.decision for event in recorder.events} == {"nothing"}
+
+
+MENU = "Acme Handbook\nHome | Products | Contact"
+PAGES = ["Refunds are paid within 14 days.", "Parcels are shipped on Monday.", "Cats sleep all day."]
+
+
+async def test_boilerplate_goes_at_ingestion_and_nothing_else_changes() -> None:
+    given = [
+        Document(f"{MENU}\n\n{body}", id=f"p{at}", metadata={"source": f"{at}.md"}) for at, body in enumerate(PAGES)
+    ]
+    before = copy.deepcopy(given)
+
+    left = CostkitDocumentTransformer().transform_documents(given)
+
+    assert [document.page_content for document in left] == [f"{MENU}\n\n{PAGES[0]}", *PAGES[1:]]
+    assert [document.id for document in left] == ["p0", "p1", "p2"]
+    assert given == before
+    assert left[0] is given[0]
+    assert left[1].metadata["source"] == "1.md"
+    ((start, end),) = json.loads(left[1].metadata["costkit_source_spans"])
+    assert given[1].page_content[start:end] == PAGES[1]
+    assert await CostkitDocumentTransformer().atransform_documents(given) == left
+
+
+def test_a_passage_of_two_documents_is_stored_once_and_cites_both() -> None:
+    rule = (
+        "Unused annual leave can be carried over into the next year up to five days, and it lapses at the end of March."
+    )
+    given = [Document(rule, id="a"), Document(f"Also:\n\n{rule}", id="b"), Document(rule, id="c")]
+
+    left = CostkitDocumentTransformer().transform_documents(given)
+
+    assert [(document.id, document.page_content) for document in left] == [("a", rule), ("b", "Also:")]
+    assert [place["id"] for place in json.loads(left[0].metadata["costkit_source_also_in"])] == ["b", "c"]
+    assert all(isinstance(value, str) for document in left for value in document.metadata.values())
 
 
 def test_wrong_options_are_refused_at_construction(retriever: BaseRetriever, reducer: ContextReducer) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
 from llama_index.core.chat_engine import ContextChatEngine
+from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import Document, ImageNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import PrivateAttr
@@ -19,7 +22,7 @@ from costkit.cache import ResponseCache
 from costkit.context import ContextReducer
 from costkit.scope import use
 from costkit.testing import HashEmbedder, ListRecorder
-from llamaindex_costkit import CostkitNodePostprocessor, CostkitQueryEngine
+from llamaindex_costkit import CostkitNodePostprocessor, CostkitQueryEngine, CostkitTransformComponent
 
 QUESTION = "Refunds are paid within how many days"
 REFUNDS = "Refunds are paid within 14 days."
@@ -236,3 +239,72 @@ def test_rerank_events_come_in_pairs(
 
 def test_it_is_saved_by_its_options_alone(postprocessor: CostkitNodePostprocessor) -> None:
     assert postprocessor.to_dict() == {"budget_tokens": 16, "k": None, "class_name": "CostkitNodePostprocessor"}
+
+
+def test_a_kept_text_names_the_other_nodes_that_it_stands_in(
+    postprocessor: CostkitNodePostprocessor, nodes: list[NodeWithScore]
+) -> None:
+    twin = NodeWithScore(node=Document(text=f"Cats sleep all day. {REFUNDS}", id_="twin"), score=0.1)
+
+    (left,) = postprocessor.postprocess_nodes([nodes[0], twin], query_str=QUESTION)
+
+    by_id = {one.node_id: one for one in (nodes[0], twin)}
+    (place,) = left.metadata["costkit_also_in"]
+    assert {left.node_id, place["node_id"]} == set(by_id)
+    start, end = place["span"]
+    assert by_id[place["node_id"]].node.get_content()[start:end] == REFUNDS
+    assert "costkit" not in left.get_content(metadata_mode=MetadataMode.LLM)
+
+
+def test_where_nothing_bears_on_the_question_only_nodes_without_text_are_left_on_request(
+    nodes: list[NodeWithScore], recorder: ListRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("costkit.context.reduce.nothing_relevant", lambda scores: True)
+    image = NodeWithScore(node=ImageNode(image_url="http://127.0.0.1/plan.png"))
+    reducer = ContextReducer(budget_tokens=16, embedder=HashEmbedder(), recorder=recorder, on_nothing="empty")
+
+    assert CostkitNodePostprocessor(reducer=reducer).postprocess_nodes([*nodes, image], query_str=QUESTION) == [image]
+    assert recorder.events[0].decision == "nothing"
+
+
+MENU = "Acme Handbook\nHome | Products | Contact"
+PAGES = [REFUNDS, "Parcels are shipped on Monday.", "Cats sleep all day."]
+
+
+@pytest.fixture
+def pages() -> list[Document]:
+    return [Document(text=f"{MENU}\n\n{body}", id_=f"p{at}", metadata={"page": at}) for at, body in enumerate(PAGES)]
+
+
+async def test_boilerplate_goes_in_an_ingestion_pipeline(pages: list[Document]) -> None:
+    before = copy.deepcopy(pages)
+    pipeline = IngestionPipeline(transformations=[CostkitTransformComponent(), SentenceSplitter()])
+
+    for stored in (pipeline.run(documents=pages), await pipeline.arun(documents=pages)):
+        assert [node.get_content() for node in stored] == [f"{MENU}\n\n{PAGES[0]}", *PAGES[1:]]
+        assert [node.ref_doc_id for node in stored] == ["p0", "p1", "p2"]
+        ((start, end),) = json.loads(stored[1].metadata["costkit_source_spans"])
+        assert pages[1].text[start:end] == PAGES[1]
+        assert stored[1].get_content(metadata_mode=MetadataMode.EMBED) == f"page: 1\n\n{PAGES[1]}"
+    assert pages == before
+
+
+def test_what_is_not_repeated_and_what_has_no_text_comes_back_as_it_is(nodes: list[NodeWithScore]) -> None:
+    given = [*(one.node for one in nodes), ImageNode(image_url="http://127.0.0.1/plan.png")]
+
+    left = CostkitTransformComponent()(given)
+
+    assert all(one is other for one, other in zip(left, given, strict=True))
+
+
+def test_a_document_that_only_repeats_another_is_left_out_and_cited() -> None:
+    rule = (
+        "Unused annual leave can be carried over into the next year up to five days, and it lapses at the end of March."
+    )
+
+    (left,) = CostkitTransformComponent()([Document(text=rule, id_="a"), Document(text=rule, id_="b")])
+
+    assert left.node_id == "a"
+    assert [place["node_id"] for place in json.loads(left.metadata["costkit_source_also_in"])] == ["b"]
+    assert left.get_content(metadata_mode=MetadataMode.LLM) == rule
+    assert CostkitTransformComponent.class_name() == "CostkitTransformComponent"
