@@ -108,12 +108,10 @@ class Bench:
             ConfigurationError: Two sets have one name, or there is no answerable question.
         """
         library = _Library.of(sets)
-        questions = {
-            name: [one for one in given[:limit] if one.answerable] for name, given in library.questions.items()
-        }
+        questions = {name: given[:limit] for name, given in library.questions.items()}
         try:
             asked = self._asked(library, questions)
-            if not asked:
+            if not any(one.question.answerable for one in asked):
                 raise ConfigurationError("--golden: no answerable question has a passage, so there is nothing to keep")
             self.progress.start(len(asked) * len(self.choices) * len(self.ratios))
             runs = {ratio: self._runs(ratio, asked, library) for ratio in self.ratios}
@@ -171,9 +169,13 @@ class Bench:
     def _runs(self, ratio: float, asked: Sequence[Asked], library: _Library) -> Runs:
         runs: dict[Choice, list[Measured]] = {}
         for choice in self.choices:
+            if choice.timed_only:
+                continue
             method = open_method(choice, self.embedder, self._counter)
             runs[choice] = []
             for one in asked:
+                if not (choice.ours or one.question.answerable):
+                    continue  # a rival has no way to say that nothing bears on it
                 budget = self._budget(one, ratio)
                 selection = method.keep(one.question.question, one.documents, budget)
                 runs[choice].append(self._measured(one, selection, budget, library))
@@ -200,6 +202,8 @@ class Bench:
             kept=kept,
             given=asked.given,
             over_budget=kept > budget.tokens,
+            answerable=question.answerable,
+            nothing=selection.nothing,
         )
 
     def _times(self, asked: Sequence[Asked]) -> Mapping[Choice, Row]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from costkit.context import ContextReducer, Document, Reranker, from_flashrank
+from costkit.context.llmlingua import LLMLingua2
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
 from costkit.text import split_sentences, words
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_METHODS", "Budget", "Choice", "Method", "Selection", "joined", "open_method"]
 
-MethodName = Literal["costkit", "truncation", "cosine", "bm25", "sentence-optimizer", "embeddings-filter", "flashrank"]
-DEFAULT_METHODS: tuple[MethodName, ...] = tuple(name for name in get_args(MethodName) if name != "flashrank")
+MethodName = Literal[
+    "costkit", "truncation", "cosine", "bm25", "sentence-optimizer", "embeddings-filter", "flashrank", "llmlingua"
+]
+_NEED_MODEL = ("flashrank", "llmlingua")
+DEFAULT_METHODS: tuple[MethodName, ...] = tuple(name for name in get_args(MethodName) if name not in _NEED_MODEL)
 
 _Spans = Mapping[int, Sequence[tuple[int, int]]]
 _WORD_END = re.compile(r"(?<=\S)(?=\s|$)")
@@ -58,10 +62,10 @@ class Choice:
         found = next((one for one in known if one == name), None)
         if found is None:
             raise ConfigurationError(f"--method {text!r} names no method; known: {', '.join(known)}")
-        if folder and found not in ("costkit", "flashrank"):
+        if folder and found not in ("costkit", *_NEED_MODEL):
             raise ConfigurationError(f"--method {text!r}: {name!r} ranks with no model; leave {folder!r} out")
-        if found == "flashrank" and not folder:
-            raise ConfigurationError("--method flashrank needs a model: flashrank:FOLDER, in FlashRank's layout")
+        if found in _NEED_MODEL and not folder:
+            raise ConfigurationError(f"--method {found} needs a model: {found}:FOLDER")
         if folder and not Path(folder).is_dir():
             raise ConfigurationError(f"--method {text!r}: there is no folder {folder!r}")
         return cls(name=found, model=Path(folder) if folder else None)
@@ -70,6 +74,11 @@ class Choice:
     def ours(self) -> bool:
         """True for the product's own methods."""
         return self.name == "costkit"
+
+    @property
+    def timed_only(self) -> bool:
+        """True for LLMLingua-2, whose words are no text of the passages."""
+        return self.name == "llmlingua"
 
     def __str__(self) -> str:
         """Return the name that stands in the rows: of a model its folder's name."""
@@ -92,11 +101,13 @@ class Selection:
         context: The text for the prompt, titles included.
         texts: What is left of each passage by its id, titles apart.
         spans: The kept text as (passage id, start, end).
+        nothing: True if the method says that nothing bears on the question.
     """
 
     context: str
     texts: Mapping[str, str]
     spans: tuple[tuple[str, int, int], ...]
+    nothing: bool = False
 
 
 class Method(Protocol):
@@ -115,6 +126,8 @@ def open_method(choice: Choice, embedder: Embedder, counter: TokenCounter) -> Me
         return _Ours(counter, embedder=None, reranker=_ranking(choice.model))
     if choice.name == "flashrank" and choice.model is not None:
         return _RerankedTruncation(_ranking(choice.model), counter)
+    if choice.name == "llmlingua" and choice.model is not None:
+        return _LLMLingua(choice.model, counter)
     if choice.name == "sentence-optimizer":
         return _SentenceOptimizer(embedder)
     if choice.name == "embeddings-filter":
@@ -154,6 +167,7 @@ class _Ours:
             context=reduction.context,
             texts=reduction.texts(),
             spans=tuple((span.document_id, span.start, span.end) for span in reduction.kept),
+            nothing=reduction.decision == "nothing",
         )
 
 
@@ -338,6 +352,17 @@ class _EmbeddingsFilter:
         ]
         ranks = sorted(found.metadata["rank"] for found in nearest.compress_documents(given, question))
         return _selection(documents, {rank: [(0, len(documents[rank].text))] for rank in ranks})
+
+
+class _LLMLingua:
+    """LLMLingua-2 by the product's own wrapper, which drops words whatever the question is."""
+
+    def __init__(self, folder: Path, counter: TokenCounter) -> None:
+        self._model = LLMLingua2(folder, counter=counter)
+
+    def keep(self, question: str, documents: Sequence[Document], budget: Budget) -> Selection:  # noqa: ARG002
+        texts = {one.document_id: one.text for one in self._model.compress(documents, rate=budget.ratio)}
+        return Selection(context=joined(documents, texts), texts=texts, spans=())
 
 
 def _langchain_embeddings(embedder: Embedder) -> Embeddings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class Measured:
         kept: Tokens kept.
         given: Tokens of all candidates.
         over_budget: True if it kept more than the budget.
+        answerable: False where the corpus holds no answer.
+        nothing: True if the method says that nothing bears on the question.
     """
 
     source: str
@@ -35,6 +38,8 @@ class Measured:
     kept: int
     given: int
     over_budget: bool
+    answerable: bool
+    nothing: bool
 
 
 Runs = Mapping[Choice, Sequence[Measured]]
@@ -52,11 +57,13 @@ def rows_of(runs: Mapping[float, Runs], times: Mapping[Choice, Row], *, seed: in
     for budget_ratio, methods in runs.items():
         for choice, measured in methods.items():
             row = {"method": str(choice), "budget_ratio": budget_ratio, **_figures(choice, methods, seed)}
-            sources = dict.fromkeys(one.source for one in measured)
+            sources = dict.fromkeys(one.source for one in measured if one.answerable)
             if len(sources) > 1:
                 row["sets"] = {source: _figures(choice, _only(methods, source), seed) for source in sources}
             rows.append(row | times.get(choice, {}))
-    return rows
+    timed_only = [choice for choice in times if choice.timed_only]
+    first = next(iter(runs))  # the budget that times are taken at
+    return rows + [{"method": str(choice), "budget_ratio": first, **times[choice]} for choice in timed_only]
 
 
 def _only(methods: Runs, source: str) -> Runs:
@@ -64,6 +71,8 @@ def _only(methods: Runs, source: str) -> Runs:
 
 
 def _figures(choice: Choice, methods: Runs, seed: int) -> Row:
+    everything = methods[choice]
+    methods = {one: [each for each in found if each.answerable] for one, found in methods.items()}
     measured = methods[choice]
     clusters = [one.cluster for one in measured]
     kept = ratio([one.kept for one in measured], [one.given for one in measured], clusters, seed=seed)
@@ -73,10 +82,24 @@ def _figures(choice: Choice, methods: Runs, seed: int) -> Row:
     row["tokens_kept_ratio"] = None if kept is None else kept.value
     row["over_budget"] = sum(one.over_budget for one in measured) / len(measured)
     if choice.ours:
+        row |= _abstention(everything, seed)
         rivals = {other: found for other, found in methods.items() if not other.ours and _within_budget(found)}
         for metric in METRICS:
             row |= _gains(metric, measured, rivals, seed)
     return row
+
+
+def _abstention(measured: Sequence[Measured], seed: int) -> Row:
+    """Return the mean of two shares: answerable questions with something kept, unanswerable ones with nothing."""
+    right = [float(one.nothing != one.answerable) for one in measured]
+    sizes = Counter(one.answerable for one in measured)
+    if len(sizes) < 2:
+        return {}
+    weights = [len(measured) / (2 * sizes[one.answerable]) for one in measured]
+    weighted = [value * weight for value, weight in zip(right, weights, strict=True)]
+    found = ratio(weighted, weights, [one.cluster for one in measured], seed=seed)
+    name = "abstention_balanced_accuracy"
+    return {} if found is None else {name: found.value, f"{name}_ci": [found.low, found.high], f"{name}_n": found.n}
 
 
 def _within_budget(measured: Sequence[Measured]) -> bool:

@@ -186,6 +186,7 @@ def test_people_get_a_table_and_what_the_times_mean(run: Run, golden: Path) -> N
         (("--budget-ratio", "half"), "'half'"),
         (("--method", "magic"), "'magic'"),
         (("--method", "flashrank"), "flashrank:FOLDER"),
+        (("--method", "llmlingua"), "llmlingua:FOLDER"),
         (("--method", "bm25:folder"), "'folder'"),
         (("--method", "costkit:no-such-folder"), "'no-such-folder'"),
     ],
