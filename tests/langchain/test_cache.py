@@ -49,6 +49,17 @@ class Chain:
         return f"answer number {len(self.calls)}"
 
 
+class Down(FakeListChatModel):
+    """A model whose provider is down; counts its calls."""
+
+    responses: list[str] = []
+    calls: int = 0
+
+    def _call(self, *args: Any, **kwargs: Any) -> str:
+        self.calls += 1
+        raise ValueError("down")
+
+
 class Seen(BaseCallbackHandler):
     """Keeps the custom events of a call."""
 
@@ -367,6 +378,22 @@ def test_a_refusal_behind_a_parser_is_not_kept(response_cache: ResponseCache) ->
     support = cached(model | StrOutputParser(), version="1", cache=response_cache)
 
     assert [support.invoke(QUESTION) for _ in range(2)] == ["I cannot"] * 2
+
+
+@pytest.mark.parametrize(
+    ("instead", "calls"),
+    [(RunnableLambda(lambda _: "Try again later."), 2), (FakeListChatModel(responses=["14 days"]) | StrOutputParser(), 1)],
+)
+def test_what_is_said_after_a_failed_call_is_not_kept_unless_another_model_says_it(
+    response_cache: ResponseCache, instead: Any, calls: int
+) -> None:
+    down = Down()
+    support = cached((down | StrOutputParser()).with_fallbacks([instead]), version="1", cache=response_cache)
+
+    first, second = (support.invoke(QUESTION) for _ in range(2))
+
+    assert first == second
+    assert down.calls == calls
 
 
 def test_a_failing_chain_raises_and_keeps_nothing(response_cache: ResponseCache) -> None:
