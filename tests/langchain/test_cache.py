@@ -25,6 +25,7 @@ from langchain_core.runnables import (
     RunnablePassthrough,
 )
 from langchain_core.runnables.history import RunnableWithMessageHistory
+from pydantic import Field
 
 from costkit import ConfigurationError, Scope
 from costkit.cache import EdgeIndex, ResponseCache
@@ -52,7 +53,7 @@ class Chain:
 class Down(FakeListChatModel):
     """A model whose provider is down; counts its calls."""
 
-    responses: list[str] = []
+    responses: list[str] = Field(default_factory=list)
     calls: int = 0
 
     def _call(self, *args: Any, **kwargs: Any) -> str:
@@ -382,7 +383,10 @@ def test_a_refusal_behind_a_parser_is_not_kept(response_cache: ResponseCache) ->
 
 @pytest.mark.parametrize(
     ("instead", "calls"),
-    [(RunnableLambda(lambda _: "Try again later."), 2), (FakeListChatModel(responses=["14 days"]) | StrOutputParser(), 1)],
+    [
+        (RunnableLambda(lambda _: "Try again later."), 2),
+        (FakeListChatModel(responses=["14 days"]) | StrOutputParser(), 1),
+    ],
 )
 def test_what_is_said_after_a_failed_call_is_not_kept_unless_another_model_says_it(
     response_cache: ResponseCache, instead: Any, calls: int
