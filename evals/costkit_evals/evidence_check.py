@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from costkit.cache import ResponseCache
+from costkit.cache import Candidate, ResponseCache, Verdict
 from costkit.embed import Embedder, default_embedder, remember
 from costkit.scope import Scope, use
 from costkit.testing import ListRecorder
@@ -31,7 +31,6 @@ __all__ = ["Figures", "Setting", "check", "main", "settings"]
 
 # Looser than anyone should set it, so that paraphrases meet the answers that were kept for other words.
 THRESHOLD = 0.7
-EXACT = 1.1
 UNKNOWN = "The documents do not say."
 
 Event = Literal["changed", "removed"]
@@ -187,25 +186,46 @@ def _opened(golden: GoldenSet, embedder: Embedder, setting: Setting) -> Iterator
     loop = asyncio.new_event_loop()  # LlamaIndex's sync methods take the thread's, or make one that nobody closes
     asyncio.set_event_loop(loop)
     with TemporaryDirectory(prefix="costkit-evidence-") as folder, use(Scope(tenant="check")):
-        cache = ResponseCache(version="check", embedder=embedder, path=folder, threshold=THRESHOLD, recorder=recorder)
+        score = _Looseness()
+        cache = ResponseCache(version="check", embedder=embedder, path=folder, equivalence=score, recorder=recorder)
         application = made(cache, embedder, _reader(golden), reuse=setting.reuse, watched=setting.watched)
         try:
-            yield _Session(application=application, cache=cache, recorder=recorder)
+            yield _Session(application=application, score=score, recorder=recorder)
         finally:
             cache.close()
             asyncio.set_event_loop(None)
             loop.close()
 
 
+class _Looseness:
+    """The cosine, or while ``exactly`` is set nothing: then only the same words are served."""
+
+    name = "looseness"
+    threshold = THRESHOLD
+    per_log_odds = 1.0
+
+    def __init__(self) -> None:
+        self.exactly = False
+
+    def score(
+        self,
+        question: str,  # noqa: ARG002
+        candidates: Sequence[Candidate],
+        *,
+        threshold: float | None = None,  # noqa: ARG002
+    ) -> list[Verdict]:
+        return [Verdict(score=0.0 if self.exactly else one.cosine, probability=0.5) for one in candidates]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Session:
     application: Application
-    cache: ResponseCache
+    score: _Looseness
     recorder: ListRecorder
 
     def ask(self, question: str, *, exactly: bool = False) -> tuple[str, bool]:
         """Return the answer, and whether it was kept for this question, exactly: for the same words."""
-        self.cache.threshold = EXACT if exactly else THRESHOLD
+        self.score.exactly = exactly
         answer = self.application.ask(question)
         return answer, self.recorder.events[-1].decision == "hit"
 

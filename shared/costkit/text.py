@@ -369,8 +369,9 @@ _FOLDED = str.maketrans(
     | {"\u00ad": None, "\u200b": None, "\ufeff": None, "\u3002": ".", "\u2026": "..."}
 )
 _QUOTES = re.compile(r"(?<!\d)[\"\u201c\u201d\u201e\u00ab\u00bb](?!\d)")
-_PAUSE = re.compile(r"(?<=[^\W\d_])[,;:]+(?=\s)|[,;:]+(?=\s+[^\W\d_])")
-_FULL_STOP = re.compile(r"(?<=[^\W\d_]{2})[.!?]+(?=\s|$)|[.?]+(?=\s*$)")
+_PAUSE = re.compile(r"(?<=[^\W\d_])[,;:]+(?=\s)|(?<![,;:])[,;:]+(?=\s+[^\W\d_])")
+_FULL_STOP = re.compile(r"(?<=[^\W\d_]{2})[.!?;]+(?=\s|$)")
+_CLOSING = " .?;"  # Greek asks with ";"
 
 
 def normalise_question(text: str) -> str:
@@ -386,7 +387,7 @@ def normalise_question(text: str) -> str:
     folded = unicodedata.normalize("NFC", text).translate(_FOLDED_WIDTH).translate(_FOLDED)
     for pattern in (_QUOTES, _PAUSE, _FULL_STOP):
         folded = pattern.sub("", folded)
-    folded = " ".join(folded.split())
+    folded = " ".join(folded.split()).rstrip(_CLOSING)
     return unicodedata.normalize("NFC", _fold_case(folded)) or text.strip()
 
 

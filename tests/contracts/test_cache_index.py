@@ -190,6 +190,17 @@ def test_only_what_has_expired_is_deleted_where_that_is_asked(index: CacheIndex)
     assert list(index.retrieve(ids)) == [ids[2]]
 
 
+def test_only_what_has_not_changed_later_is_deleted_where_that_is_asked(index: CacheIndex) -> None:
+    """A document that changed between reading and deleting stays known; changes are counted in microseconds."""
+    ids = [str(uuid.uuid4()) for _ in range(3)]
+    for point_id, number in zip(ids, (-1, 0, 1), strict=True):
+        index.upsert(point_id, {"kind": "document", "invalidated_at": 1_790_000_000_000_000 + number})
+
+    index.delete(ids, changed_by=1_790_000_000_000_000)
+
+    assert list(index.retrieve(ids)) == [ids[2]]
+
+
 def test_entries_that_were_made_after_a_change_stay(index: CacheIndex) -> None:
     kept = str(uuid.uuid4())
     for point_id, read_at in ((str(uuid.uuid4()), 1.0), (str(uuid.uuid4()), 1.5), (kept, 2.0)):

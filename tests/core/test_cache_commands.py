@@ -352,7 +352,7 @@ def test_an_export_can_be_imported_elsewhere(tmp_path: Path, minilm: Embedder) -
 def test_optimize_says_what_it_did() -> None:
     done = json.loads(run("optimize", "--json").stdout)
 
-    assert done == {"expired": 0, "stale": 0, "upgraded": 0, "records": 0, "unreadable": 0}
+    assert done == {"expired": 0, "stale": 0, "upgraded": 0, "records": 0, "documents": 0, "unreadable": 0}
     assert "0 expired and 0 stale answers" in run("optimize").stdout
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from costkit.cache import EdgeIndex, Evidence, ResponseCache
+from costkit.cache.documents import REMEMBERED_SECONDS
 from costkit.cache.entries import SCHEMA
 from costkit.cache.index import CacheIndex, Payload
 from costkit.cache.upkeep import Swept
@@ -330,7 +331,7 @@ def test_optimize_deletes_what_ended_and_what_nothing_refers_to(
 
     swept = cache.optimize()
 
-    assert swept == Swept(expired=1, stale=1, upgraded=0, records=1, unreadable=0)
+    assert swept == Swept(expired=1, stale=1, upgraded=0, records=1, documents=0, unreadable=0)
     assert index.count(kind="entry") == 1
     assert index.count(kind="cluster record") == 0
     assert asked(cache) == [1]
@@ -343,8 +344,46 @@ def test_optimize_keeps_what_is_in_use(make: Make) -> None:
     cache.feedback(hit, right=True)
     before = cache.lookup(NEAR, scope=ACME).probability
 
-    assert cache.optimize() == Swept(expired=0, stale=0, upgraded=0, records=0, unreadable=0)
+    assert cache.optimize() == Swept(expired=0, stale=0, upgraded=0, records=0, documents=0, unreadable=0)
     assert cache.lookup(NEAR, scope=ACME).probability == before
+
+
+def test_optimize_forgets_documents_that_changed_long_ago_and_that_nothing_rests_on(
+    make: Make, clock: FixedClock, index: EdgeIndex
+) -> None:
+    cache = make(ttl_seconds=10 * REMEMBERED_SECONDS)
+    cache.invalidate("offices")
+    cache.invalidate("warranty")
+    keep(cache, ASKED, on="warranty")  # after its change
+    cache.ingested("prices", "a hash")
+    clock.advance(REMEMBERED_SECONDS)
+    cache.invalidate("holidays")
+    in_flight = cache.ticket(question(1), scope=ACME)
+    cache.invalidate("menus")
+
+    assert cache.optimize().documents == 1
+    assert cache.optimize().documents == 0
+    known = {point.payload["document_id"] for points in index.scan(kind="document") for point in points}
+    assert known == {"warranty", "prices", "holidays", "menus"}
+    assert not cache.ingested("prices", "a hash")
+    assert cache.lookup(ASKED, scope=ACME).hit
+    assert cache.store(in_flight, "Stale.", evidence=[Evidence(document_id="menus")]) is None
+
+
+def test_an_export_from_before_a_forgotten_change_brings_no_stale_answer_back(
+    make: Make, tmp_path: Path, clock: FixedClock
+) -> None:
+    cache = make(ttl_seconds=10 * REMEMBERED_SECONDS)
+    keep(cache, question(1), on="warranty")
+    keep(cache, question(2))
+    cache.export_to(tmp_path / "old.jsonl")
+    cache.invalidate("warranty", tenant="acme")
+    clock.advance(REMEMBERED_SECONDS)
+    assert cache.optimize().documents == 1
+
+    cache.import_from(tmp_path / "old.jsonl")
+
+    assert asked(cache) == [2]
 
 
 # --- export and import ------------------------------------------------------------------------------------------------

@@ -106,6 +106,17 @@ def test_one_unfinished_call_leaves_the_whole_incomplete() -> None:
     assert (tally.complete, tally.cost_nano_usd, tally.usage) == (False, 5, PAID)
 
 
+def test_a_failed_call_leaves_the_whole_incomplete_until_a_later_one_returns() -> None:
+    tally = Tally()
+
+    tally.add(PAID, 5)
+    tally.fail()
+    assert not tally.complete
+
+    tally.add(PAID, 5)
+    assert (tally.complete, tally.calls, tally.cost_nano_usd) == (True, 2, 10)
+
+
 def test_many_threads_lose_no_call() -> None:
     tally = Tally()
     with ThreadPoolExecutor(8) as pool:

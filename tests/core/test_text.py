@@ -172,6 +172,9 @@ def test_words_are_lower_case_and_without_white_space(text: str) -> None:
         ("“Open” the valve.", "open the valve"),
         ("Ｗｈａｔ is it？", "what is it"),
         ("is it −5 or 5–10?", "is it -5 or 5-10"),
+        ("Πόσο κοστίζει; ", "πόσο κοστίζει"),
+        ("Πόσο κοστίζει\u037e", "πόσο κοστίζει;"),
+        ("is it 5? .", "is it 5"),
     ],
 )
 def test_ways_of_typing_one_question_share_a_key(one: str, other: str) -> None:
@@ -202,8 +205,16 @@ def test_questions_with_other_answers_keep_other_keys(one: str, other: str) -> N
     assert normalise_question(one) != normalise_question(other)
 
 
+@pytest.mark.parametrize("piece", [".", ",;", "ab.", " ,", "!"])
+def test_a_key_of_the_longest_question_takes_no_minutes(piece: str) -> None:
+    """Time that grows with the square of the length would let one question stop the process for minutes."""
+    assert normalise_question(f"{piece * 50_000}5x").endswith("5x")
+
+
 @given(st.text())
 @example("İ İT 5 Mw")
+@example("ab!;")
+@example("5? ;")
 def test_a_key_is_stable_and_keeps_every_digit_and_sign(text: str) -> None:
     key = normalise_question(text)
 

@@ -25,6 +25,7 @@ from langchain_core.runnables import (
     RunnablePassthrough,
 )
 from langchain_core.runnables.history import RunnableWithMessageHistory
+from pydantic import Field
 
 from costkit import ConfigurationError, Scope
 from costkit.cache import EdgeIndex, ResponseCache
@@ -47,6 +48,17 @@ class Chain:
     def __call__(self, value: object) -> str:
         self.calls.append(value)
         return f"answer number {len(self.calls)}"
+
+
+class Down(FakeListChatModel):
+    """A model whose provider is down; counts its calls."""
+
+    responses: list[str] = Field(default_factory=list)
+    calls: int = 0
+
+    def _call(self, *args: Any, **kwargs: Any) -> str:
+        self.calls += 1
+        raise ValueError("down")
 
 
 class Seen(BaseCallbackHandler):
@@ -367,6 +379,25 @@ def test_a_refusal_behind_a_parser_is_not_kept(response_cache: ResponseCache) ->
     support = cached(model | StrOutputParser(), version="1", cache=response_cache)
 
     assert [support.invoke(QUESTION) for _ in range(2)] == ["I cannot"] * 2
+
+
+@pytest.mark.parametrize(
+    ("instead", "calls"),
+    [
+        (RunnableLambda(lambda _: "Try again later."), 2),
+        (FakeListChatModel(responses=["14 days"]) | StrOutputParser(), 1),
+    ],
+)
+def test_what_is_said_after_a_failed_call_is_not_kept_unless_another_model_says_it(
+    response_cache: ResponseCache, instead: Any, calls: int
+) -> None:
+    down = Down()
+    support = cached((down | StrOutputParser()).with_fallbacks([instead]), version="1", cache=response_cache)
+
+    first, second = (support.invoke(QUESTION) for _ in range(2))
+
+    assert first == second
+    assert down.calls == calls
 
 
 def test_a_failing_chain_raises_and_keeps_nothing(response_cache: ResponseCache) -> None:

@@ -10,16 +10,17 @@ import pytest
 from langchain.agents import AgentState, create_agent
 from langchain_anthropic import ChatAnthropic
 from langchain_core.documents import Document
-from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.runnables import Runnable
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import SecretStr
 
 from costkit import Scope
 from costkit.cache import ResponseCache
 from costkit.scope import use
 from costkit.testing import ListRecorder, MessagesServer, WordCounter
-from langchain_costkit import CostkitUsageHandler
+from langchain_costkit import CostkitUsageHandler, cached
 from langchain_costkit.middleware import CostkitMiddleware
 
 QUESTION = "how long does a refund of my order take"
@@ -35,6 +36,19 @@ class Model(GenericFakeChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {"name": "scripted"}
+
+
+class Opaque(BaseChatModel):
+    """A model as an application writes it: it has a setting and tells nobody."""
+
+    words: str
+
+    @property
+    def _llm_type(self) -> str:
+        return "opaque"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(self.words))])
 
 
 def search(text: str) -> str:
@@ -93,6 +107,15 @@ def test_another_system_prompt_history_or_tenant_is_another_question(response_ca
     assert ask(support, QUESTION, metadata={"costkit_tenant": "acme"}).content == "three"
 
 
+def test_a_model_that_does_not_tell_its_settings_is_told_by_its_fields(response_cache: ResponseCache) -> None:
+    by_hand, by_mail = (
+        create_agent(Opaque(words=words), middleware=[CostkitMiddleware(cache=response_cache)])
+        for words in ("by hand", "by mail")
+    )
+
+    assert [ask(one, QUESTION).content for one in (by_hand, by_mail, by_hand)] == ["by hand", "by mail", "by hand"]
+
+
 def test_an_image_or_a_name_beside_the_question_is_another_question(response_cache: ResponseCache) -> None:
     support = agent(response_cache, "one", "two", "three")
 
@@ -140,6 +163,23 @@ def test_an_answer_rests_on_what_a_tool_of_an_earlier_turn_returned(
     assert [answer(), answer()] == ["14 days"] * 2
     response_cache.invalidate("shipping.md")
     assert answer() == "30 days"
+
+
+def test_what_an_agent_is_served_is_evidence_of_a_cached_chain_around_it(
+    response_cache: ResponseCache, documents: list[Document]
+) -> None:
+    support = agent(response_cache, "14 days", "30 days", state_schema=Reading)
+
+    def answer(question: str) -> str:
+        state = {"messages": [HumanMessage(question)], "context": documents}
+        return str(support.invoke(state)["messages"][-1].content)
+
+    answer(QUESTION)
+    outer = cached(RunnableLambda(answer), version="outer-1", cache=response_cache)
+
+    assert [outer.invoke(QUESTION) for _ in range(2)] == ["14 days"] * 2
+    response_cache.invalidate("refunds.md")
+    assert outer.invoke(QUESTION) == "30 days"
 
 
 async def test_the_events_of_one_question_are_grouped(response_cache: ResponseCache, recorder: ListRecorder) -> None:

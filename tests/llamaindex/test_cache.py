@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,21 @@ def test_an_answer_that_was_cut_short_is_not_kept(response_cache: ResponseCache,
     cached = CostkitQueryEngine(rag(retriever, llm), version="1", cache=response_cache)
 
     assert [str(cached.query(QUESTION)) for _ in range(2)] == ["answer 1", "answer 2"]
+
+
+def test_what_an_engine_says_after_a_failed_call_is_not_kept(response_cache: ResponseCache, make_llm: Any) -> None:
+    llm = make_llm(fails=True)
+
+    def apology(_: int) -> Response:
+        with suppress(RuntimeError):
+            llm.complete(QUESTION)
+        return Response(response="Try again later.")
+
+    engine = Engine(apology)
+    cached = CostkitQueryEngine(engine, version="support-3", cache=response_cache)
+
+    assert [str(cached.query(QUESTION)) for _ in range(2)] == ["Try again later."] * 2
+    assert len(engine.calls) == 2
 
 
 def test_prompts_are_read_and_changed_as_on_the_engine_itself(

@@ -22,10 +22,14 @@ def fingerprint(runnable: object) -> str | None:
 
 
 def settings_of(model: BaseChatModel) -> str:
-    """Return what tells the answers of a chat model apart from those of another, as text."""
-    return fingerprint(model) or json.dumps(
-        [model._llm_type, dict(model._identifying_params)], sort_keys=True, default=repr
-    )
+    """Return what tells the answers of a chat model apart from those of another, as text.
+
+    A class that cannot be serialised need not tell its settings either: then its own plain fields tell them.
+    """
+    kind = type(model)
+    told = [f"{kind.__module__}.{kind.__qualname__}", model._llm_type, dict(model._identifying_params)]
+    plain = {name: value for name, value in model if isinstance(value, str | int | float)}
+    return fingerprint(model) or json.dumps([*told, plain], sort_keys=True, default=repr)
 
 
 def _is_opaque(node: object) -> bool:

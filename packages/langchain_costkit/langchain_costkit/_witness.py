@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -56,17 +56,23 @@ class Witness(ModelCallHandler):
         """Note what an answer rests on that a cached part of the chain served."""
         if name == CACHE_EVENT and data["decision"] == "hit":
             self.tally.add(None, 0)
-            self._read += [Read(document_id, None) for document_id in data["documents"]]
+            self._rests_on(data)
 
     def call_ended(self, call: Call) -> None:
-        """Add up a model call that returned."""
+        """Add up a model call that returned, and note one that failed."""
         if call.failure:
-            return
-        if call.replayed:
+            self.tally.fail()
+        elif call.replayed:
             self.tally.add(None, 0, unfinished=call.unfinished)
+            self._rests_on(call.mark)
         else:
             cost, _ = call.price(default_book())
             self.tally.add(call.usage, cost, unfinished=call.unfinished)
+
+    def _rests_on(self, mark: Mapping[str, object]) -> None:
+        """Note the documents of an answer that was served within the chain, as its mark names them."""
+        documents = mark.get("documents")
+        self._read += [Read(str(name), None) for name in (documents if isinstance(documents, list) else ())]
 
 
 def documents_in(value: object) -> list[Document]:

@@ -72,6 +72,11 @@ class Meter(Tally):
         if self._outer is not None:
             self._outer.add(usage, cost_nano_usd, unfinished=unfinished)
 
+    def fail(self) -> None:
+        super().fail()
+        if self._outer is not None:
+            self._outer.fail()
+
 
 _meter: ContextVar[Meter | None] = ContextVar("costkit_llamaindex_meter", default=None)
 _run: ContextVar[str | None] = ContextVar("costkit_llamaindex_run", default=None)
@@ -312,6 +317,8 @@ class _MeterHandler(BaseEventHandler):
         if call is not None and call.meter is not None:
             cost, _ = call.price(default_book())
             call.meter.add(call.usage, cost, unfinished=call.unfinished)
+            if call.failure:
+                call.meter.fail()
 
 
 _SPANS = _SpanParents()

@@ -69,7 +69,7 @@ class Deciding:
         self._index = index
         self._equivalence = equivalence
         self._decision_name = decision_name
-        self._threshold = threshold
+        self.threshold = threshold
         self._certificate = certificate
         self._judgements = judgements
         self._auditing = auditing
@@ -141,7 +141,7 @@ class Deciding:
         return choice.found.id if choice is not None and choice.score >= threshold else None
 
     def _threshold_under(self, monitor: DriftMonitor | None) -> float:
-        return self._threshold if monitor is None else max(self._threshold, monitor.threshold)
+        return self.threshold if monitor is None else max(self.threshold, monitor.threshold)
 
     def _semantic_hit(self, choice: Choice, threshold: float, monitor: DriftMonitor | None, ticket: Ticket) -> Lookup:
         hit = self._hit(

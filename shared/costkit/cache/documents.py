@@ -12,16 +12,18 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
-from costkit.cache.entries import SCHEMA
+from costkit.cache.entries import SCHEMA, change_of
 from costkit.cache.identity import document_point_id
 from costkit.cache.index import CacheIndex, Payload
 
-__all__ = ["LATEST", "Documents", "latest_in"]
+__all__ = ["LATEST", "REMEMBERED_SECONDS", "Documents", "latest_in"]
 
 # Id of the point that holds the number of the latest change.
 LATEST = str(uuid.UUID("7c0d2a3e-51f4-4c1b-8f0e-6f9f2f5d1a77"))
+# A change is remembered so long: far longer than an answer is in the making, and no older export is trusted with one.
+REMEMBERED_SECONDS = 30 * 24 * 3600.0
 _one_change = threading.Lock()
 
 
@@ -65,6 +67,32 @@ class Documents:
             return False
         self._change(key, document_id, content_hash=content_hash)
         return True
+
+    def forget(self, resting: Container[str]) -> int:
+        """Delete the points of documents that changed long ago and that no entry rests on.
+
+        Those with a content hash stay: it says at the next ingestion whether the document is as it was.
+
+        Args:
+            resting: Ids of the documents' points that entries rest on.
+
+        Returns:
+            How many were deleted.
+        """
+        before = int((self._clock() - REMEMBERED_SECONDS) * 1e6)
+        forgotten = 0
+        for points in self._index.scan(kind="document"):
+            old = [
+                point.id
+                for point in points
+                if point.id not in resting
+                and point.payload.get("content_hash") is None
+                and change_of(point.payload) <= before
+            ]
+            if old:
+                self._index.delete(old, changed_by=before)
+            forgotten += len(old)
+        return forgotten
 
     def _change(self, key: str, document_id: str, *, content_hash: str | None) -> int:
         with _one_change:  # the latest number is read and then written

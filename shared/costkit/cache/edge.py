@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from costkit.cache.index import (
     AT_ONCE,
+    CHANGE_FIELD,
     EXPIRES_FIELD,
     IDENTITY_FIELD,
     KEYWORD_FIELDS,
@@ -151,14 +152,13 @@ class EdgeIndex:
         with _translated(self._path):
             self._live().update(UpdateOperation.set_payload([point_id], dict(fields)))
 
-    def delete(self, ids: Sequence[str], *, expired_by: float | None = None) -> None:
-        """Delete those ids that exist, or of them what has expired."""
+    def delete(self, ids: Sequence[str], *, expired_by: float | None = None, changed_by: int | None = None) -> None:
+        """Delete those ids that exist, or of them what has expired, or has not changed later."""
         from qdrant_edge import FieldCondition, RangeFloat
 
-        if expired_by is None:
-            self._delete(ids)
-        else:
-            self._delete(ids, FieldCondition(EXPIRES_FIELD, range=RangeFloat(lte=expired_by)))
+        most = {EXPIRES_FIELD: expired_by, CHANGE_FIELD: changed_by}
+        given = {field: value for field, value in most.items() if value is not None}
+        self._delete(ids, *(FieldCondition(field, range=RangeFloat(lte=value)) for field, value in given.items()))
 
     def delete_entries_of(self, document_key: str, *, read_before: float | None = None) -> int:
         """Delete every entry that rests on a document, a batch at a time; return how many there were."""

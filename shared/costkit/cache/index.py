@@ -23,6 +23,8 @@ KIND_FIELD = "kind"
 EXPIRES_FIELD: Final = "expires_at"
 WORTH_FIELD: Final = "worth"
 READ_FIELD: Final = "read_at"
+# Number of a document's latest change.
+CHANGE_FIELD: Final = "invalidated_at"
 
 KEYWORD_FIELDS = (IDENTITY_FIELD, DOCUMENTS_FIELD, TENANT_FIELD, KIND_FIELD)
 NUMBER_FIELDS = (EXPIRES_FIELD, WORTH_FIELD, READ_FIELD)
@@ -86,12 +88,13 @@ class CacheIndex(Protocol):
         """Set some payload fields of a point and leave the others; never make a point that is not there."""
         ...
 
-    def delete(self, ids: Sequence[str], *, expired_by: float | None = None) -> None:
+    def delete(self, ids: Sequence[str], *, expired_by: float | None = None, changed_by: int | None = None) -> None:
         """Delete those ids that exist.
 
         Args:
             ids: At least one.
             expired_by: Delete only what has expired by then: an entry that was written anew meanwhile stays.
+            changed_by: Delete only documents with no later change than this: one that has changed meanwhile stays.
         """
         ...
 

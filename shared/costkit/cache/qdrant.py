@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from costkit.cache.index import (
     AT_ONCE,
+    CHANGE_FIELD,
     EXPIRES_FIELD,
     IDENTITY_FIELD,
     KEYWORD_FIELDS,
@@ -149,14 +150,15 @@ class QdrantIndex:
         with _translated(self._collection):
             self._client.set_payload(self._collection, payload=dict(fields), points=[point_id], wait=True)
 
-    def delete(self, ids: Sequence[str], *, expired_by: float | None = None) -> None:
-        """Delete those ids that exist, or of them what has expired."""
+    def delete(self, ids: Sequence[str], *, expired_by: float | None = None, changed_by: int | None = None) -> None:
+        """Delete those ids that exist, or of them what has expired, or has not changed later."""
         from qdrant_client.models import FieldCondition, Filter, FilterSelector, HasIdCondition, PointIdsList, Range
 
+        most = {EXPIRES_FIELD: expired_by, CHANGE_FIELD: changed_by}
+        old = [FieldCondition(key=field, range=Range(lte=value)) for field, value in most.items() if value is not None]
         selector: PointIdsList | FilterSelector = PointIdsList(points=list(ids))
-        if expired_by is not None:
-            expired = FieldCondition(key=EXPIRES_FIELD, range=Range(lte=expired_by))
-            selector = FilterSelector(filter=Filter(must=[HasIdCondition(has_id=list(ids)), expired]))
+        if old:
+            selector = FilterSelector(filter=Filter(must=[HasIdCondition(has_id=list(ids)), *old]))
         with _translated(self._collection):
             self._client.delete(self._collection, points_selector=selector, wait=True)
 

@@ -153,7 +153,6 @@ class ResponseCache:
         self.shadow = shadow
         self.certificate = certificate
         self.equivalence = equivalence or (FittedScore() if threshold is None else CosineScore(threshold=threshold))
-        self.threshold = _threshold(self.equivalence, threshold, certificate)
         self._same_answer = same_answer
         self._decision_name = decision_name(self.equivalence, answers=same_answer is not None)
         self._embedder = embedder if embedder is not None else default_embedder()
@@ -170,7 +169,9 @@ class ResponseCache:
         self._judgements = Judgements(
             self._index, monitor=monitor, name=f"{version}\n{self._decision_name}\n{certificate}"
         )
-        self._upkeep = Upkeep(self._index, self._judgements, most_per_tenant=max_entries_per_tenant, clock=clock)
+        self._upkeep = Upkeep(
+            self._index, self._judgements, self._documents, most_per_tenant=max_entries_per_tenant, clock=clock
+        )
         self._filing = Filing(
             version=version,
             embedder=self._embedder.name,
@@ -191,7 +192,7 @@ class ResponseCache:
             self._index,
             equivalence=self.equivalence,
             decision_name=self._decision_name,
-            threshold=self.threshold,
+            threshold=_threshold(self.equivalence, threshold, certificate),
             certificate=certificate,
             judgements=self._judgements,
             auditing=self._auditing,
@@ -216,6 +217,11 @@ class ResponseCache:
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="costkit-cache")
         self._clock = clock
         self._closed = False
+
+    @property
+    def threshold(self) -> float:
+        """Least score of a semantic hit, set when the cache is made."""
+        return self._deciding.threshold
 
     def lookup(
         self,
@@ -492,6 +498,9 @@ class ResponseCache:
 
     def import_from(self, path: Path | str) -> Counter[str]:
         """Read what ``export_to`` wrote into this store; newer answers and invalidations that it has stand.
+
+        Answers that rest on documents and are older than 30 days are left out: the store may have forgotten since that
+        such a document changed.
 
         Returns:
             How many points of each kind were written.

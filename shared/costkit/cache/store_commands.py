@@ -114,8 +114,8 @@ def optimize(*, path: Path | None, url: str | None, as_json: bool) -> None:
     with _cache(path, url) as cache:
         swept = cache.optimize()
     told = (
-        f"{swept.expired:,} expired and {swept.stale:,} stale answers and {swept.records:,} records without an answer "
-        f"were deleted; {swept.upgraded:,} answers were brought into the present schema"
+        f"{swept.expired:,} expired and {swept.stale:,} stale answers, {swept.records:,} records without an answer and "
+        f"{swept.documents:,} documents that changed long ago were deleted; {swept.upgraded:,} answers were brought into the present schema"
         f"{f'; {swept.unreadable:,} that a newer costkit wrote were left alone' if swept.unreadable else ''}."
     )
     show(asdict(swept), told, as_json=as_json)

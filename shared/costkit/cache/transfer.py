@@ -21,6 +21,7 @@ from typing import IO, cast
 
 import numpy as np
 
+from costkit.cache.documents import REMEMBERED_SECONDS
 from costkit.cache.entries import SCHEMA, Entry, change_of, is_newer
 from costkit.cache.index import AT_ONCE, CacheIndex, Payload, Point
 from costkit.cache.learning import Record
@@ -83,7 +84,8 @@ def import_points(
     """Read what ``export_points`` wrote into a store; what the store knows and the file does not, stays.
 
     Of two answers to one question the newer one stands, of two invalidations of one document the later one. What an
-    entry must not answer is joined. Entries whose time is over are left out.
+    entry must not answer is joined. Entries whose time is over are left out, and so are those that rest on documents and
+    are older than changes of documents are remembered.
 
     Args:
         index: The store.
@@ -119,7 +121,9 @@ def _kept(point: Point, there: Payload | None, now: float) -> Point | None:
     if kind == "entry":
         entry = Entry.from_payload(point.payload)
         older = there is not None and (is_newer(there) or _number(there, "created_at") >= entry.created_at)
-        return None if older or entry.expires_at <= now else replace(point, payload=entry.to_payload())
+        # What is left when the store has forgotten, by ``Documents.forget``, a change that ended the entry.
+        unsure = bool(entry.documents) and entry.created_at <= now - REMEMBERED_SECONDS
+        return None if older or unsure or entry.expires_at <= now else replace(point, payload=entry.to_payload())
     if there is None:
         return point
     if kind in ("document", "change"):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 
+from costkit.cache.documents import Documents
 from costkit.cache.entries import SCHEMA, Entry, is_newer
 from costkit.cache.index import EXPIRES_FIELD, WORTH_FIELD, CacheIndex, Point
 from costkit.cache.judgements import Judgements
@@ -47,6 +48,7 @@ class Swept:
         stale: Entries that rested on an invalidated document and were left over.
         upgraded: Entries that were brought into the present schema.
         records: Records of judged hits that nothing refers to any more.
+        documents: Documents that were invalidated long ago and that no entry rests on.
         unreadable: Entries that were left alone: a newer costkit or another program wrote them.
     """
 
@@ -54,6 +56,7 @@ class Swept:
     stale: int
     upgraded: int
     records: int
+    documents: int
     unreadable: int
 
 
@@ -63,17 +66,25 @@ class Upkeep:
     Args:
         index: The store.
         judgements: What judged hits have taught, in the same store.
+        documents: What is known of the documents that answers rest on, in the same store.
         most_per_tenant: Entries that a tenant may have.
         clock: Returns the time in seconds since 1970.
     """
 
     def __init__(
-        self, index: CacheIndex, judgements: Judgements, *, most_per_tenant: int, clock: Callable[[], float]
+        self,
+        index: CacheIndex,
+        judgements: Judgements,
+        documents: Documents,
+        *,
+        most_per_tenant: int,
+        clock: Callable[[], float],
     ) -> None:
         if isinstance(most_per_tenant, bool) or not isinstance(most_per_tenant, int) or most_per_tenant < 1:
             raise ConfigurationError(f"max_entries_per_tenant must be a whole number above 0, got {most_per_tenant!r}")
         self._index = index
         self._judgements = judgements
+        self._documents = documents
         self._most = most_per_tenant
         self._clock = clock
         self._floors: dict[str, float] = {}
@@ -147,6 +158,7 @@ class Upkeep:
             expired += batch
         stale = upgraded = unreadable = 0
         named: set[str] = set()
+        resting: set[str] = set()
         for points in self._index.scan(kind="entry"):
             entries = {point.id: entry for point in points if (entry := _readable(point)) is not None}
             unreadable += len(points) - len(entries)
@@ -156,8 +168,16 @@ class Upkeep:
             kept = [point for point in points if point.id not in ended]
             upgraded += self._upgrade([point for point in kept if point.id in entries], entries)
             named.update(str(name) for point in kept for name in (point.id, point.payload.get("cluster")))
-        records = self._judgements.forget_all_but(named)
-        return Swept(expired=expired, stale=stale, upgraded=upgraded, records=records, unreadable=unreadable)
+            # A newer costkit may serve what cannot be read here.
+            resting.update(str(key) for point in kept for key in _listed(point.payload.get("documents")))
+        return Swept(
+            expired=expired,
+            stale=stale,
+            upgraded=upgraded,
+            records=self._judgements.forget_all_but(named),
+            documents=self._documents.forget(resting),
+            unreadable=unreadable,
+        )
 
     def _stale(self, entries: Mapping[str, Entry]) -> set[str]:
         """Return the entries that an interrupted invalidation left over."""
@@ -194,6 +214,10 @@ def _readable(point: Point) -> Entry | None:
         return Entry.from_payload(point.payload)
     except DataError:
         return None
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _number(value: object) -> float:

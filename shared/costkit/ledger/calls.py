@@ -118,15 +118,23 @@ class Tally:
     Attributes:
         calls: How many were added.
         usage: Their tokens.
-        complete: False once a model was cut short or declined.
     """
 
     def __init__(self) -> None:
         self.calls = 0
         self.usage = Usage()
-        self.complete = True
+        self._whole = True
+        self._failed = False
         self._cost_nano_usd: int | None = 0
         self._lock = threading.Lock()
+
+    @property
+    def complete(self) -> bool:
+        """False once a model was cut short or declined, and while the last call to end is one that failed.
+
+        What a chain says after such a call ("Sorry, try again later") stands for an answer and is none.
+        """
+        return self._whole and not self._failed
 
     @property
     def cost_nano_usd(self) -> int | None:
@@ -143,4 +151,10 @@ class Tally:
             self.usage += usage or Usage()
             known = cost_nano_usd is not None and self._cost_nano_usd is not None
             self._cost_nano_usd = (self._cost_nano_usd or 0) + (cost_nano_usd or 0) if known else None
-            self.complete = self.complete and not unfinished
+            self._whole = self._whole and not unfinished
+            self._failed = False
+
+    def fail(self) -> None:
+        """Note a call that failed; one that returns later makes up for it."""
+        with self._lock:
+            self._failed = True
