@@ -147,14 +147,13 @@ class ResponseCache:
         if certificate is not None and threshold is not None:
             raise ConfigurationError(f"threshold={threshold!r} would void the certificate, which has its own: give one")
         self.version = version
-        self.lifetime = Lifetime(ttl_seconds=ttl_seconds, volatile=volatile)
         self.wait_seconds = wait_seconds
         self.require_tenant = require_tenant
-        self.shadow = shadow
-        self.certificate = certificate
-        self.equivalence = equivalence or (FittedScore() if threshold is None else CosineScore(threshold=threshold))
+        lifetime = Lifetime(ttl_seconds=ttl_seconds, volatile=volatile)
+        score = equivalence or (FittedScore() if threshold is None else CosineScore(threshold=threshold))
+        self._shadow = shadow
         self._same_answer = same_answer
-        self._decision_name = decision_name(self.equivalence, answers=same_answer is not None)
+        self._decision_name = decision_name(score, answers=same_answer is not None)
         self._embedder = embedder if embedder is not None else default_embedder()
         self._index = (
             index if index is not None else open_index(self._embedder, url=url, path=path, on_locked=on_locked)
@@ -177,7 +176,7 @@ class ResponseCache:
             embedder=self._embedder.name,
             shared_by=shared_by,
             require_tenant=require_tenant,
-            lifetime=self.lifetime,
+            lifetime=lifetime,
             notices=self._notices,
         )
         self._auditing = Auditing(
@@ -190,13 +189,13 @@ class ResponseCache:
         )
         self._deciding = Deciding(
             self._index,
-            equivalence=self.equivalence,
+            equivalence=score,
             decision_name=self._decision_name,
-            threshold=_threshold(self.equivalence, threshold, certificate),
+            threshold=_threshold(score, threshold, certificate),
             certificate=certificate,
             judgements=self._judgements,
             auditing=self._auditing,
-            lifetime=self.lifetime,
+            lifetime=lifetime,
             embedder=self._embedder.name,
             answers_vote=same_answer is not None,
             shadow=shadow,
@@ -208,7 +207,7 @@ class ResponseCache:
             embedder=self._embedder,
             judgements=self._judgements,
             upkeep=self._upkeep,
-            lifetime=self.lifetime,
+            lifetime=lifetime,
             same_answer=same_answer,
             keep_words=same_answer is not None or judge is not None,
             clock=clock,
@@ -286,7 +285,7 @@ class ResponseCache:
         scope = asking["scope"] = asking.get("scope") or current() or Scope()
         since = self._flights.landings
         found = self._looked_up(question, **asking)
-        if self.wait_seconds and not self.shadow:
+        if self.wait_seconds and not self._shadow:
             found = yield from shared(
                 found,
                 self._flights,
@@ -612,7 +611,7 @@ class ResponseCache:
                 unsupported=True,
                 ticket=found.ticket,
             )
-        if self.shadow:
+        if self._shadow:
             return replace(found, kind="shadow", answer=None, reason=f"not served, in shadow mode: {found.reason}")
         self._quietly(self._upkeep.served, found)
         ticket = found.ticket
