@@ -10,6 +10,7 @@ event loop, where a waiting task takes no thread; the decisions between the wait
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import deque
@@ -265,6 +266,11 @@ class Flights:
                 _known[id(index)] = flights = cls(index)
             return flights
 
+    def forget(self) -> None:
+        """Forget what is in flight: after a fork those who would answer are in the parent."""
+        self._open, self._lock = {}, threading.Lock()
+        self._ended.clear()
+
     def join(
         self,
         ticket: Ticket,
@@ -408,3 +414,13 @@ def _holds_up(flight: _Flight) -> bool:
         # The loop's own pool, which a leader there needs too, if only to look up an address.
         return flight.on_loop and threading.current_thread().name.startswith("asyncio_")
     return True
+
+
+def _forget_after_fork() -> None:
+    global _known_lock
+    _known_lock = threading.Lock()  # another thread of the parent may have held it
+    for flights in list(_known.values()):
+        flights.forget()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
