@@ -205,18 +205,27 @@ cache.close()
 def test_a_child_does_not_wait_for_a_call_that_its_parent_is_making(tmp_path: Path) -> None:
     said = run(
         """
-import os, time
+import os, threading, time
 from qdrant_client import QdrantClient
 from costkit.cache.qdrant import QdrantIndex
 
 served = QdrantIndex(QdrantClient(":memory:"), collection="asked", dimensions=HashEmbedder().dimensions)
-cache = ResponseCache(version="1", embedder=HashEmbedder(), index=served, recorder=recorder, wait_seconds=60)
-with cache.join("How long is the warranty?", scope=ACME):
-    if os.fork() == 0:
-        began = time.monotonic()
-        print(cache.join("How long is the warranty?", scope=ACME).kind, time.monotonic() - began < 30, flush=True)
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.wait()[1]))
+cache = ResponseCache(version="1", embedder=HashEmbedder(), index=served, recorder=recorder, wait_seconds=25)
+leads, over = threading.Event(), threading.Event()
+
+def answer():
+    with cache.join("How long is the warranty?", scope=ACME):
+        leads.set()
+        over.wait()
+
+threading.Thread(target=answer).start()
+leads.wait()
+if os.fork() == 0:
+    began = time.monotonic()
+    print(cache.join("How long is the warranty?", scope=ACME).kind, time.monotonic() - began < 20, flush=True)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+over.set()
 cache.close()
 """,
         tmp_path / "cache",
