@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import subprocess
 import sys
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costkit._onnxruntime import batch_threads
 from costkit.context import ContextReducer, Document, Reduction
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Event
 from costkit.scope import Scope, use
 from costkit.text import words
-from costkit.tokens import TokenCounter, default_counter, upper_bound
+from costkit.tokens import default_counter
 
 
 class HashedWords:
@@ -109,37 +110,6 @@ texts = st.one_of(st.lists(pieces, max_size=12).map("".join), st.text(max_size=1
 document_lists = st.lists(
     st.builds(lambda text, title: (text, title), texts, st.sampled_from(["", "Leave rules"])), max_size=6
 ).map(lambda rows: [Document(id=str(index), text=text, title=title) for index, (text, title) in enumerate(rows)])
-counters = st.sampled_from([Characters(), Characters(upper_error=0.16), Lenient(), default_counter()])
-
-
-@given(
-    document_lists,
-    st.text(max_size=40),
-    st.integers(1, 120),
-    counters,
-    st.sampled_from(["stable", "relevance"]),
-    st.booleans(),
-)
-@settings(max_examples=300, deadline=None)
-def test_any_reduction_keeps_its_budget_and_its_offsets(
-    documents: list[Document], question: str, budget: int, counter: TokenCounter, order: str, works: bool
-) -> None:
-    before = copy.deepcopy(documents)
-    options = {"counter": counter, "order": order} | ({} if works else {"embedder": None, "reranker": Broken()})
-    reduction = reducer(budget, **options).reduce(question, documents)
-    by_id = {document.id: document for document in documents}
-    assert documents == before
-    assert upper_bound(counter, reduction.context) <= budget
-    assert reduction.tokens_after == counter.count(reduction.context)
-    for span in (*reduction.kept, *reduction.dropped):
-        assert 0 <= span.start <= span.end <= len(by_id[span.document_id].text)
-    for span in reduction.kept:
-        assert by_id[span.document_id].text[span.start : span.end] == span.text
-        assert documents[span.rank].id == span.document_id
-    for passage in reduction.passages:
-        assert list(passage.kept) == sorted(passage.kept, key=lambda span: span.start)
-    again = reducer(budget, **options).reduce(question, documents)
-    assert again.passages == reduction.passages
 
 
 @given(document_lists, st.integers(1, 60))
@@ -212,6 +182,49 @@ def test_the_order_given_is_kept_unless_relevance_is_asked_for() -> None:
     assert sorted(kept_texts(stable)) == sorted(kept_texts(best_first))
 
 
+def test_edges_puts_the_best_documents_at_the_beginning_and_at_the_end() -> None:
+    documents = numbered(*(f"Hotel {number} {'hotel ' * at}costs." for at, number in enumerate("ABCDE")), LEAVE * 4)
+    question = "hotel"
+    ranked = [one.document_id for one in reducer(60, order="relevance").reduce(question, documents).passages]
+    edges = [one.document_id for one in reducer(60, order="edges").reduce(question, documents).passages]
+    assert len(ranked) >= 5
+    assert (edges[0], edges[-1], edges[1]) == (ranked[0], ranked[1], ranked[2])
+    assert sorted(edges) == sorted(ranked)
+
+
+def test_where_nothing_is_scored_the_order_given_is_that_of_relevance() -> None:
+    documents = numbered("A.", "B.", "C.", "D.", "E.")
+    for order, expected in (("stable", "ABCDE"), ("relevance", "ABCDE"), ("edges", "ACEDB")):
+        found = reducer(900, order=order).reduce("Which letter?", documents)
+        assert "".join(passage.text[0] for passage in found.passages) == expected
+
+
+def test_equal_selections_give_byte_equal_prompts_in_the_stable_order() -> None:
+    documents = numbered(LEAVE, TRAVEL, "A third text tells of nothing at all.")
+    asked = ("What may a hotel cost?", "A hotel may cost what?", "hotel cost may what a")
+    found = [reducer(24).reduce(question, documents) for question in asked]
+    selections = {frozenset((one.document_id, one.start) for one in reduction.kept) for reduction in found}
+    assert len(selections) == len({reduction.context for reduction in found}) == 1
+
+
+def test_a_kept_text_names_the_other_documents_that_it_stands_in() -> None:
+    rule = "Unused annual leave can be carried over up to a limit of five days every year."
+    documents = numbered(rule, f"Note: {TRAVEL} {rule}", LEAVE, TRAVEL)
+    reduction = reducer(24).reduce("How much unused leave can be carried over, up to what limit?", documents)
+    (span,) = (span for span in reduction.kept if span.text == rule)
+    (place,) = span.also_in
+    assert {span.document_id, place.document_id} == {"d0", "d1"}
+    source = documents[int(place.document_id[1:])].text
+    assert source[place.start : place.end] == rule
+
+
+def test_a_text_that_is_cut_off_with_its_document_is_still_cited() -> None:
+    documents = numbered(LEAVE, f"{LEAVE} {TRAVEL}")
+    reduction = reducer(900).reduce("How many days?", documents, k=1)
+    (span,) = reduction.kept
+    assert [(place.document_id, place.start) for place in span.also_in] == [("d1", 0)]
+
+
 def test_overlapping_chunks_are_paid_for_once() -> None:
     source = " ".join(f"Logger {name} beeps {count} times at frost." for count, name in enumerate("ABCDEFGH", 2))
     chunks = numbered(source[:200], source[150:])
@@ -265,6 +278,139 @@ def test_a_heading_is_never_kept_alone() -> None:
 def test_a_document_given_twice_counts_once() -> None:
     documents = numbered(LEAVE) * 2
     assert len(reducer(1000).reduce("How many days?", documents).passages) == 1
+
+
+# --- nothing to say --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing bear on any question."""
+    monkeypatch.setattr("costkit.context.reduce.nothing_relevant", lambda scores: True)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_where_nothing_bears_on_the_question_the_originals_are_cut_to_the_budget() -> None:
+    booked = Events()
+    reduction = reducer(18, recorder=booked).reduce("Who won the cup?", numbered(LEAVE, TRAVEL))
+    assert reduction.decision == "nothing"
+    assert kept_texts(reduction) == ["Annual leave is 27 days.", "Carried days lapse on 31 March."]
+    assert all(isinstance(span.score, float) for span in reduction.kept)
+    assert [(event.decision, event.status) for event in booked.events] == [("nothing", "ok")]
+
+
+@pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize("budget", [18, 900])
+def test_where_nothing_bears_on_the_question_no_passages_are_left_on_request(budget: int) -> None:
+    documents = numbered(LEAVE, TRAVEL)
+    reduction = reducer(budget, on_nothing="empty").reduce("Who won the cup?", documents)
+    assert (reduction.decision, reduction.passages, reduction.context, reduction.tokens_after) == ("nothing", (), "", 0)
+    assert {span.reason for span in reduction.dropped} == {"irrelevant"}
+    assert reduction.reason == "nothing given bears on the question"
+
+
+def test_documents_that_fit_and_bear_on_the_question_stay_whole_on_request_too() -> None:
+    reduction = reducer(900, on_nothing="empty").reduce("What may a hotel cost?", numbered(LEAVE, TRAVEL), k=1)
+    assert reduction.texts() == {"d1": TRAVEL}
+    assert isinstance(reduction.kept[0].score, float)
+
+
+def test_a_failure_is_no_abstention() -> None:
+    broken = reducer(18, embedder=None, reranker=Broken(), on_nothing="empty")
+    reduction = broken.reduce("What may a hotel cost?", numbered(LEAVE, TRAVEL))
+    assert reduction.decision == "fallback"
+    assert reduction.passages
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+class Stuck:
+    """A reranker that does not answer before it is told to."""
+
+    name = "stuck"
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.asked = 0
+
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        self.asked += 1
+        self.go_on.wait(60)
+        return [1.0] * len(texts)
+
+
+@pytest.fixture
+def stuck() -> Iterator[Stuck]:
+    reranker = Stuck()
+    yield reranker
+    reranker.go_on.set()
+
+
+def test_scoring_that_takes_too_long_falls_back_to_the_originals(stuck: Stuck) -> None:
+    slow = reducer(18, embedder=None, reranker=stuck, timeout_seconds=0.01)
+    reduction = slow.reduce("What may a hotel cost?", numbered(LEAVE, TRAVEL))
+    assert reduction.decision == "fallback"
+    assert "TimeoutError" in reduction.reason
+    assert kept_texts(reduction) == ["Annual leave is 27 days.", "Carried days lapse on 31 March."]
+
+
+def test_scoring_that_hangs_holds_a_few_threads_and_no_more(stuck: Stuck) -> None:
+    slow = reducer(18, embedder=None, reranker=stuck, timeout_seconds=0.01)
+    before = threading.active_count()
+    decisions = {slow.reduce("Hotel?", numbered(LEAVE, TRAVEL)).decision for _ in range(20)}
+    assert decisions == {"fallback"}
+    assert threading.active_count() - before == stuck.asked == batch_threads()
+
+
+def test_a_reranker_that_answers_in_time_decides() -> None:
+    in_time = reducer(16, timeout_seconds=60.0)
+    documents = numbered(LEAVE, TRAVEL)
+    with use(Scope(tenant="acme")):
+        reduction = in_time.reduce("What may a hotel cost?", documents)
+    assert reduction.passages == reducer(16).reduce("What may a hotel cost?", documents).passages
+    assert reduction.decision == "reduced"
+
+
+def test_what_a_reranker_raises_in_time_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    broken = reducer(16, embedder=None, reranker=Broken(), timeout_seconds=60.0)
+    assert "RuntimeError" in broken.reduce("Hotel?", numbered(LEAVE, TRAVEL)).reason
+    assert "no model today" in caplog.text
+
+
+def test_warming_up_loads_the_models_and_shows_a_failure() -> None:
+    class Opened(HashedWords):
+        asked = 0
+
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            self.asked += 1
+            return super().embed(texts)
+
+    embedder = Opened()
+    reducer(16, embedder=embedder).warm()
+    assert embedder.asked == 1
+    asyncio.run(reducer(16, embedder=embedder).awarm())
+    assert embedder.asked == 2
+    with pytest.raises(RuntimeError, match="no model today"):
+        reducer(16, embedder=None, reranker=Broken()).warm()
+
+
+def test_a_crowd_of_tasks_is_scored_on_a_few_threads() -> None:
+    seen: set[str] = set()
+
+    class Watching(HashedWords):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            seen.add(threading.current_thread().name)
+            return super().embed(texts)
+
+    shared = reducer(16, embedder=Watching())
+
+    async def crowd() -> list[Reduction]:
+        return await asyncio.gather(*(shared.areduce(f"Hotel {at}?", numbered(LEAVE, TRAVEL)) for at in range(40)))
+
+    assert {one.decision for one in asyncio.run(crowd())} == {"reduced"}
+    assert 0 < len(seen) <= batch_threads()
+    assert all(name.startswith("costkit-context") for name in seen)
 
 
 # --- failures and bad arguments --------------------------------------------------------------------------------------
@@ -420,6 +566,8 @@ def test_a_broken_recorder_does_not_break_the_chain(caplog: pytest.LogCaptureFix
         ({"budget_tokens": True}, "budget_tokens"),
         ({"budget_tokens": 9, "order": "random"}, "order"),
         ({"budget_tokens": 9, "reranker": Broken()}, "embedder"),
+        ({"budget_tokens": 9, "on_nothing": "raise"}, "on_nothing"),
+        ({"budget_tokens": 9, "timeout_seconds": 0}, "timeout_seconds"),
     ],
 )
 def test_a_wrong_option_is_named_at_construction(options: dict[str, object], field_name: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from langchain_costkit.cache import CostkitSemanticCache as CostkitSemanticCache
     from langchain_costkit.cache import cached as cached
     from langchain_costkit.context import CostkitDocumentCompressor as CostkitDocumentCompressor
+    from langchain_costkit.context import CostkitDocumentTransformer as CostkitDocumentTransformer
     from langchain_costkit.context import CostkitRetriever as CostkitRetriever
     from langchain_costkit.ingest import CostkitRecordManager as CostkitRecordManager
     from langchain_costkit.ledger import CostkitUsageHandler as CostkitUsageHandler
@@ -25,6 +26,7 @@ __all__ = [
     "CacheBreakpointPromptTemplate",
     "CachedRunnable",
     "CostkitDocumentCompressor",
+    "CostkitDocumentTransformer",
     "CostkitRecordManager",
     "CostkitRetriever",
     "CostkitRouterChain",
@@ -38,6 +40,7 @@ _HOMES = {
     "CacheBreakpointPromptTemplate": "langchain_costkit.prompt",
     "CachedRunnable": "langchain_costkit.cache",
     "CostkitDocumentCompressor": "langchain_costkit.context",
+    "CostkitDocumentTransformer": "langchain_costkit.context",
     "CostkitRecordManager": "langchain_costkit.ingest",
     "CostkitRetriever": "langchain_costkit.context",
     "CostkitRouterChain": "langchain_costkit.route",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from llamaindex_costkit.cache import CostkitCachedLLM as CostkitCachedLLM
     from llamaindex_costkit.cache import CostkitQueryEngine as CostkitQueryEngine
     from llamaindex_costkit.context import CostkitNodePostprocessor as CostkitNodePostprocessor
+    from llamaindex_costkit.context import CostkitTransformComponent as CostkitTransformComponent
     from llamaindex_costkit.ingest import CostkitDocumentStore as CostkitDocumentStore
     from llamaindex_costkit.ledger import CostkitEventHandler as CostkitEventHandler
     from llamaindex_costkit.prompt import CacheBreakpointPromptTemplate as CacheBreakpointPromptTemplate
@@ -26,6 +27,7 @@ __all__ = [
     "CostkitNodePostprocessor",
     "CostkitQueryEngine",
     "CostkitRouterLLM",
+    "CostkitTransformComponent",
 ]
 
 _HOMES = {
@@ -36,6 +38,7 @@ _HOMES = {
     "CostkitNodePostprocessor": "llamaindex_costkit.context",
     "CostkitQueryEngine": "llamaindex_costkit.cache",
     "CostkitRouterLLM": "llamaindex_costkit.route",
+    "CostkitTransformComponent": "llamaindex_costkit.context",
 }
 
 

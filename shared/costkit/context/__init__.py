@@ -12,40 +12,55 @@ if TYPE_CHECKING:
     from costkit.context.document import Dropped as Dropped
     from costkit.context.document import Kept as Kept
     from costkit.context.document import Passage as Passage
+    from costkit.context.document import Place as Place
     from costkit.context.document import Reduction as Reduction
+    from costkit.context.economics import Economics as Economics
+    from costkit.context.economics import Worth as Worth
+    from costkit.context.economics import worth_compressing as worth_compressing
     from costkit.context.reduce import ContextReducer as ContextReducer
     from costkit.context.reduce import reducer_for as reducer_for
     from costkit.context.rerank import Reranker as Reranker
     from costkit.context.rerank import from_embedder as from_embedder
     from costkit.context.rerank import from_fastembed_cross_encoder as from_fastembed_cross_encoder
     from costkit.context.rerank import from_flashrank as from_flashrank
+    from costkit.context.static import condense as condense
 
 __all__ = [
     "ContextReducer",
     "Document",
     "Dropped",
+    "Economics",
     "Kept",
     "Passage",
+    "Place",
     "Reduction",
     "Reranker",
+    "Worth",
+    "condense",
     "from_embedder",
     "from_fastembed_cross_encoder",
     "from_flashrank",
     "reducer_for",
+    "worth_compressing",
 ]
 
 _HOMES = {
     "ContextReducer": "costkit.context.reduce",
     "Document": "costkit.context.document",
     "Dropped": "costkit.context.document",
+    "Economics": "costkit.context.economics",
     "Kept": "costkit.context.document",
     "Passage": "costkit.context.document",
+    "Place": "costkit.context.document",
     "Reduction": "costkit.context.document",
     "Reranker": "costkit.context.rerank",
+    "Worth": "costkit.context.economics",
+    "condense": "costkit.context.static",
     "from_embedder": "costkit.context.rerank",
     "from_fastembed_cross_encoder": "costkit.context.rerank",
     "from_flashrank": "costkit.context.rerank",
     "reducer_for": "costkit.context.reduce",
+    "worth_compressing": "costkit.context.economics",
 }
 
 

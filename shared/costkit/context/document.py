@@ -6,12 +6,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from costkit.context.economics import Worth
 from costkit.errors import ConfigurationError
 
-__all__ = ["Decision", "Document", "DropReason", "Dropped", "Kept", "Passage", "Reduction", "as_context", "passage_of"]
+__all__ = [
+    "Decision",
+    "Document",
+    "DropReason",
+    "Dropped",
+    "Kept",
+    "Passage",
+    "Place",
+    "Reduction",
+    "as_context",
+    "distinct",
+    "passage_of",
+]
 
-Decision = Literal["kept", "reduced", "fallback"]
-DropReason = Literal["duplicate", "irrelevant", "budget", "surplus"]
+Decision = Literal["kept", "reduced", "static", "nothing", "fallback"]
+DropReason = Literal["duplicate", "boilerplate", "irrelevant", "budget", "surplus"]
 
 _BETWEEN_DOCUMENTS = "\n\n"
 _OMISSION = " ... "
@@ -38,6 +51,21 @@ class Document:
                 raise ConfigurationError(f"Document.{name} must be a string, got {value!r}: convert it first")
 
 
+@dataclass(frozen=True, kw_only=True, order=True)
+class Place:
+    """Where in which document a text stands.
+
+    Attributes:
+        document_id: The document.
+        start: Offset of its first character.
+        end: Offset after its last character.
+    """
+
+    document_id: str
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """A span that stays: ``document.text[start:end] == text``.
@@ -49,6 +77,9 @@ class Kept:
         text: The span's text, unchanged.
         rank: Place of its document in the order given, from 0.
         score: Relevance as the reranker saw it, higher is better; None where nothing was scored.
+        probability: That the question needs the span; None where the reranker's scores are not calibrated.
+        also_in: Where else it stands: places in other documents that are not kept there, since this span speaks for
+            them. A citation of this span may name them too.
     """
 
     document_id: str
@@ -57,6 +88,8 @@ class Kept:
     text: str
     rank: int
     score: float | None
+    probability: float | None = None
+    also_in: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +101,9 @@ class Dropped:
         start: Offset of its first character.
         end: Offset after its last character.
         tokens: What keeping it would have cost, by the counter in use.
-        reason: ``duplicate`` if the same text was weighed elsewhere, ``irrelevant`` if it scored far below the best,
-            ``budget`` if others were worth more, or ``surplus`` if more documents were left than asked for.
+        reason: ``duplicate`` if the same text was weighed elsewhere, ``boilerplate`` if most documents begin or end with
+            it, ``irrelevant`` if it scored far below the best, ``budget`` if others were worth more, or ``surplus`` if
+            more documents were left than asked for.
     """
 
     document_id: str
@@ -112,8 +146,11 @@ class Reduction:
         tokens_before: Tokens of all documents given, titles and separators included, by the counter in use.
         tokens_after: Tokens of ``context``.
         seconds: Time taken.
-        decision: ``kept`` if all fitted the budget, ``reduced``, or ``fallback`` if scoring or counting failed.
+        decision: ``kept`` if all fitted the budget; ``reduced`` to what the question needs; ``static`` if cut without
+            regard to the question; ``nothing`` if nothing given bears on the question; or ``fallback`` if scoring or
+            counting failed.
         reason: Why, in one sentence.
+        economics: What the reduction does to the bill, in numbers; None where no ``Economics`` was given.
     """
 
     passages: tuple[Passage, ...]
@@ -123,6 +160,7 @@ class Reduction:
     seconds: float
     decision: Decision
     reason: str
+    economics: Worth | None = None
 
     @property
     def kept(self) -> tuple[Kept, ...]:
@@ -142,6 +180,19 @@ class Reduction:
     def texts(self) -> dict[str, str]:
         """Return the text that is left of each document, by document id, in the order of the passages."""
         return {passage.document_id: passage.text for passage in self.passages}
+
+
+def distinct(documents: Iterable[Document]) -> list[Document]:
+    """Return the documents, each once.
+
+    Raises:
+        ConfigurationError: Two different documents have one id.
+    """
+    found: dict[str, Document] = {}
+    for document in documents:
+        if found.setdefault(document.id, document) != document:
+            raise ConfigurationError(f"documents has two different documents of the id {document.id!r}: number them")
+    return list(found.values())
 
 
 def as_context(passages: Iterable[Passage]) -> str:

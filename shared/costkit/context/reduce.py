@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
-from costkit.context.document import (
-    Decision,
-    Document,
-    Dropped,
-    DropReason,
-    Kept,
-    Passage,
-    Reduction,
-    as_context,
-    passage_of,
-)
+from costkit.context.assemble import Order
+from costkit.context.cut import Cut, Scores, Task, cut_first, cut_nothing, cut_selected, keep_whole, nothing_relevant
+from costkit.context.document import Document, Reduction, as_context, distinct
+from costkit.context.economics import Economics, Worth, worth_compressing
+from costkit.context.patience import Patience, in_thread
 from costkit.context.rerank import Reranker, from_embedder
-from costkit.context.select import (
-    Budget,
-    first_units,
-    in_context,
-    least_relevance,
-    select,
-    without_copies,
-    without_least,
-)
-from costkit.context.sentences import Unit, copies, units_of
+from costkit.context.select import in_context
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
 from costkit.scope import Scope, current
-from costkit.tokens import TokenCounter, default_counter, remember, upper_bound
+from costkit.tokens import TokenCounter, default_counter, remember
 
-__all__ = ["ContextReducer", "Order", "reducer_for"]
+__all__ = ["ContextReducer", "OnNothing", "Order", "reducer_for"]
 
-Order = Literal["stable", "relevance"]
+OnNothing = Literal["keep", "empty"]
 
 DEFAULT_BUDGET_TOKENS = 900
 
@@ -50,8 +34,9 @@ _log = logging.getLogger("costkit.context")
 class ContextReducer:
     """Keeps the sentences a question needs, under a hard token budget, with exact source offsets.
 
-    Documents that fit the budget are kept whole. If the embedder, the reranker or the counter fails, the originals are
-    cut to the budget at sentence ends instead: nothing is raised, and the failure is logged once.
+    Documents that fit the budget are kept whole. If the embedder, the reranker or the counter fails, or scoring takes
+    too long, the originals are cut to the budget at sentence ends instead: nothing is raised, and the failure is logged
+    once.
 
     Args:
         budget_tokens: The most tokens of context, titles and separators included, counted at the counter's stated
@@ -61,7 +46,13 @@ class ContextReducer:
         counter: Counts tokens. Default: ``costkit.tokens.default_counter()``.
         recorder: Where decisions are booked. Default: the process-wide ledger.
         order: ``stable`` keeps documents in the order given, so that equal selections give equal prompts;
-            ``relevance`` puts the best first. Sentences stay in source order in both.
+            ``relevance`` puts the best first; ``edges`` puts the best at the beginning and at the end, where models
+            read best. Sentences stay in source order in all three.
+        on_nothing: What to return where nothing given bears on the question: ``keep`` the originals cut to the budget,
+            or ``empty``, no passages. ``empty`` scores documents that fit the budget too.
+        economics: What is known of the prompt. Ahead of a cache breakpoint, or where it does not pay, documents are cut
+            to the budget without regard to the question. Default: cutting pays.
+        timeout_seconds: The most seconds that scoring may take. Default: as long as it takes.
         clock: Returns seconds that never go back.
 
     Raises:
@@ -77,21 +68,45 @@ class ContextReducer:
         counter: TokenCounter | None = None,
         recorder: Recorder | None = None,
         order: Order = "stable",
+        on_nothing: OnNothing = "keep",
+        economics: Economics | None = None,
+        timeout_seconds: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if isinstance(budget_tokens, bool) or not isinstance(budget_tokens, int) or budget_tokens < 1:
             raise ConfigurationError(f"budget_tokens must be an integer of 1 or more, got {budget_tokens!r}")
-        if order not in get_args(Order):
-            raise ConfigurationError(f"order must be one of {get_args(Order)}, got {order!r}")
+        for name, word, words in (("order", order, get_args(Order)), ("on_nothing", on_nothing, get_args(OnNothing))):
+            if word not in words:
+                raise ConfigurationError(f"{name} must be one of {words}, got {word!r}")
         if reranker is not None and embedder is not None:
             raise ConfigurationError(f"embedder={embedder!r} serves the default reranker only: give one of the two")
+        if economics is not None and not isinstance(economics, Economics):
+            raise ConfigurationError(f"economics must be an Economics, got {economics!r}")
+        if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:
+            raise ConfigurationError(f"timeout_seconds must be above 0, or None, got {timeout_seconds!r}")
         self.budget_tokens = budget_tokens
         self._reranker = from_embedder(embedder) if reranker is None else reranker
         self._counter = remember(default_counter() if counter is None else counter)
         self._recorder = recorder
         self._order = order
+        self._on_nothing = on_nothing
+        self._economics = economics
+        self._patience = None if timeout_seconds is None else Patience(timeout_seconds)
         self._clock = clock
         self._warned: set[str] = set()
+
+    def warm(self) -> None:
+        """Load the models, so that the first question need not wait for them.
+
+        Raises:
+            Exception: Whatever loading them raises: at start-up a failure should be seen.
+        """
+        self._counter.count("warm")
+        self._reranker.score("warm", ["warm"])
+
+    async def awarm(self) -> None:
+        """Do what ``warm`` does in a thread."""
+        await in_thread(self.warm)
 
     def reduce(
         self,
@@ -116,7 +131,9 @@ class ContextReducer:
             ConfigurationError: ``question`` is no string, two different documents have one id, or ``k`` is below 1.
         """
         started = self._clock()
-        given = _distinct(question, documents)
+        if not isinstance(question, str):
+            raise ConfigurationError(f"question must be a string, got {question!r}")
+        given = distinct(documents)
         check_k(k)
         try:
             reduction = self._reduced(question, given, k, self._counter)
@@ -137,98 +154,88 @@ class ContextReducer:
         scope: Scope | None = None,
         run_id: str | None = None,
     ) -> Reduction:
-        """Do what ``reduce`` does in a thread, so that the event loop goes on."""
-        return await asyncio.to_thread(self.reduce, question, documents, k=k, scope=scope, run_id=run_id)
+        """Do what ``reduce`` does in one of a few threads, so that the event loop goes on."""
+        return await in_thread(lambda: self.reduce(question, documents, k=k, scope=scope, run_id=run_id))
 
     def _reduced(
         self, question: str, documents: Sequence[Document], k: int | None, counter: TokenCounter, *, failure: str = ""
     ) -> Reduction:
-        whole = tuple(_whole(document, rank) for rank, document in enumerate(documents))
+        task = Task(documents=documents, counter=counter, budget_tokens=self.budget_tokens, order=self._order, k=k)
         # Passage by passage, since those counts are remembered: the joined candidates differ at every question.
-        tokens_before = sum(counter.count(as_context([passage])) for passage in whole)
-        roughly_fits = tokens_before <= self.budget_tokens + len(whole)  # each count is rounded up
-        if roughly_fits and upper_bound(counter, as_context(whole)) <= self.budget_tokens:
-            tokens_before = counter.count(as_context(whole))
-            reason = failure or f"all documents fit {self.budget_tokens} tokens"
-            cut = _Cut(passages=whole, decision="fallback" if failure else "kept", reason=reason)
-        else:
-            cut = self._cut(question, documents, counter, failure=failure)
-        cut = _best(cut, k, documents, counter)
+        tokens_before = sum(counter.count(as_context([passage])) for passage in task.whole)
+        roughly_fits = tokens_before <= self.budget_tokens + len(documents)  # each count is rounded up
+        fits = roughly_fits and task.fits(task.whole)
+        if fits:
+            tokens_before = counter.count(as_context(task.whole))
+        worth = None if failure else self._worth(tokens_before, tokens_before if fits else self.budget_tokens)
+        cut = self._cut(question, task, worth, fits=fits, failure=failure)
+        tokens_after = counter.count(as_context(cut.passages))
         return Reduction(
             passages=cut.passages,
             dropped=cut.dropped,
             tokens_before=tokens_before,
-            tokens_after=counter.count(as_context(cut.passages)),
+            tokens_after=tokens_after,
             seconds=0.0,
             decision=cut.decision,
             reason=cut.reason,
+            economics=self._worth(tokens_before, tokens_after) if cut.decision == "reduced" else worth,
         )
 
-    def _cut(self, question: str, documents: Sequence[Document], counter: TokenCounter, *, failure: str) -> _Cut:
-        units = units_of(documents, counter)
-        budget = Budget(
-            tokens=int(self.budget_tokens / (1 + counter.upper_error)),
-            document_tokens=tuple(counter.count(f"\n\n{document.title}\n") for document in documents),
-        )
-        relevance: list[float] = []
-        if not failure:
-            try:
-                relevance = self._relevance(question, documents, units)
-            except Exception as error:  # noqa: BLE001 whatever a reranker raises, the user's chain goes on
-                self._warn_once(f"{self._reranker.name} failed, documents are cut to the budget instead: {error!r}")
-                failure = f"scoring failed with {type(error).__name__}, so the documents are cut to the budget"
+    def _worth(self, tokens_before: int, tokens_after: int) -> Worth | None:
+        if self._economics is None:
+            return None
+        after = min(tokens_before, tokens_after)
+        return worth_compressing(self._economics, tokens_before=tokens_before, tokens_after=after)
+
+    def _cut(self, question: str, task: Task, worth: Worth | None, *, fits: bool, failure: str) -> Cut:
+        """Decide how the documents are cut, if at all."""
+        blind = self._blind(worth, fits=fits)
+        if fits and (failure or blind or self._on_nothing == "keep"):
+            return keep_whole(task, failure=failure)
         if failure:
-            in_order = [float(-index) for index in range(len(units))]
-            chosen = first_units(units, budget)
-            return self._fitting(documents, units, in_order, chosen, {}, counter, "fallback", failure)
-        copied = without_copies(relevance, copies(documents, units))
-        chosen = select(units, relevance, budget, left_out=copied)
-        least = least_relevance(relevance)
-        reasons: dict[int, DropReason] = {index: "irrelevant" for index, value in enumerate(relevance) if value < least}
-        reasons |= dict.fromkeys(copied, "duplicate")
-        reason = f"the most relevant sentences within {self.budget_tokens} tokens"
-        return self._fitting(documents, units, relevance, chosen, reasons, counter, "reduced", reason)
+            return cut_first(task, "fallback", failure)
+        if blind:
+            return cut_first(task, "static", blind)
+        try:
+            scores = self._scores(question, task)
+        except Exception as error:  # noqa: BLE001 whatever a reranker raises, the user's chain goes on
+            self._warn_once(f"{self._reranker.name} failed, documents are cut to the budget instead: {error!r}")
+            failure = f"scoring failed with {type(error).__name__}, so the documents are cut to the budget"
+            return self._cut(question, task, None, fits=fits, failure=failure)
+        if nothing_relevant(scores):
+            return self._nothing(task, scores)
+        return keep_whole(task, scores) if fits else cut_selected(task, scores)
 
-    def _relevance(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[float]:
-        scores = self._reranker.score(question, [unit.view for unit in units])
-        document_scores = self._reranker.score(question, [_titled(document) for document in documents])
-        if len(scores) != len(units) or len(document_scores) != len(documents):
-            raise ValueError(f"{self._reranker.name} gave {len(scores)} scores for {len(units)} texts")
+    def _blind(self, worth: Worth | None, *, fits: bool) -> str:
+        """Say why the question must not decide what is kept; empty where it may."""
+        if self._economics is None or worth is None:
+            return ""
+        if self._economics.ahead_of_breakpoint:
+            return f"ahead of a cache breakpoint the text must be the same for every question: {worth.reason}"
+        return "" if fits or worth.pays else f"choosing sentences does not pay: {worth.reason}"
+
+    def _nothing(self, task: Task, scores: Scores) -> Cut:
+        reason = "nothing given bears on the question"
+        if self._on_nothing == "empty":
+            return cut_nothing(task, reason)
+        return cut_first(task, "nothing", f"{reason}, so the documents are cut to the budget", scores=scores)
+
+    def _scores(self, question: str, task: Task) -> Scores:
+        if self._patience is None:
+            return self._scored(question, task)
+        return self._patience.call(lambda: self._scored(question, task))
+
+    def _scored(self, question: str, task: Task) -> Scores:
+        scores = self._reranker.score(question, [unit.view for unit in task.units])
+        document_scores = self._reranker.score(question, [_titled(document) for document in task.documents])
+        if len(scores) != len(task.units) or len(document_scores) != len(task.documents):
+            raise ValueError(f"{self._reranker.name} gave {len(scores)} scores for {len(task.units)} texts")
         if not all(map(math.isfinite, (*scores, *document_scores))):
             raise ValueError(f"{self._reranker.name} gave a score that is no finite number")
-        return in_context(units, scores, document_scores)
-
-    def _fitting(
-        self,
-        documents: Sequence[Document],
-        units: Sequence[Unit],
-        relevance: Sequence[float],
-        chosen: Collection[int],
-        reasons: Mapping[int, DropReason],
-        counter: TokenCounter,
-        decision: Decision,
-        reason: str,
-    ) -> _Cut:
-        """Join what is chosen, and take the least relevant back until the joined text itself is within the budget."""
-        scores = relevance if decision == "reduced" else None
-        passages = _joined(documents, units, scores, chosen, self._order)
-        while chosen and upper_bound(counter, as_context(passages)) > self.budget_tokens:
-            chosen = without_least(units, relevance, chosen)
-            passages = _joined(documents, units, scores, chosen, self._order)
-        dropped = tuple(
-            Dropped(
-                document_id=documents[unit.rank].id,
-                start=unit.start,
-                end=unit.end,
-                tokens=unit.tokens,
-                reason=reasons.get(index, "budget"),
-            )
-            for index, unit in enumerate(units)
-            if index not in chosen
-        )
-        return _Cut(passages=passages, dropped=dropped, decision=decision, reason=reason)
+        return Scores(relevance=in_context(task.units, scores, document_scores))
 
     def _record(self, reduction: Reduction, documents: int, scope: Scope, run_id: str | None) -> None:
+        worth = reduction.economics
         try:
             event = Event(
                 kind="rerank",
@@ -237,7 +244,8 @@ class ContextReducer:
                 reason=reduction.reason,
                 scope=scope,
                 saved=Usage(uncached_input_tokens=reduction.saved_tokens),
-                saved_nano_usd=None,  # only the caller's model has a price
+                saved_nano_usd=None if worth is None or reduction.decision != "reduced" else worth.saved_nano_usd,
+                price_snapshot="" if worth is None else worth.price_snapshot,
                 seconds=reduction.seconds,
                 status="failed" if reduction.decision == "fallback" else "ok",
                 run_id=run_id,
@@ -249,6 +257,7 @@ class ContextReducer:
                     "documents": documents,
                     "documents_kept": len(reduction.passages),
                     "spans_kept": len(reduction.kept),
+                    **({} if worth is None else worth.figures()),
                 },
             )
             (self._recorder or default_recorder()).record(event)
@@ -259,14 +268,6 @@ class ContextReducer:
         if message not in self._warned:
             self._warned.add(message)
             _log.warning(message)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Cut:
-    passages: tuple[Passage, ...]
-    decision: Decision
-    reason: str
-    dropped: tuple[Dropped, ...] = ()
 
 
 def check_k(k: int | None) -> int | None:
@@ -280,78 +281,9 @@ def check_k(k: int | None) -> int | None:
     return k
 
 
-def _best(cut: _Cut, k: int | None, documents: Sequence[Document], counter: TokenCounter) -> _Cut:
-    """Return what is left of the best ``k`` documents, in the same order."""
-    if k is None or len(cut.passages) <= k:
-        return cut
-    # Where nothing was scored the order of retrieval decides, which sorting keeps.
-    best = {one.document_id for one in sorted(cut.passages, key=lambda passage: -(passage.score or 0.0))[:k]}
-    surplus = [
-        Dropped(
-            document_id=span.document_id,
-            start=span.start,
-            end=span.end,
-            tokens=counter.count(span.text),
-            reason="surplus",
-        )
-        for passage in cut.passages
-        if passage.document_id not in best
-        for span in passage.kept
-    ]
-    rank = {document.id: at for at, document in enumerate(documents)}
-    return _Cut(
-        passages=tuple(passage for passage in cut.passages if passage.document_id in best),
-        dropped=tuple(sorted([*cut.dropped, *surplus], key=lambda one: (rank[one.document_id], one.start))),
-        decision="reduced" if cut.decision == "kept" else cut.decision,
-        reason=f"{cut.reason}; the best {k} of {len(cut.passages)} documents",
-    )
-
-
 def _titled(document: Document) -> str:
     """Return a document as indexes commonly embed it, so that its vector may be at hand already."""
     return f"{document.title}\n{document.text}" if document.title else document.text
-
-
-def _distinct(question: str, documents: Sequence[Document]) -> list[Document]:
-    """Check the arguments; a document given twice counts once."""
-    if not isinstance(question, str):
-        raise ConfigurationError(f"question must be a string, got {question!r}")
-    found: dict[str, Document] = {}
-    for document in documents:
-        if found.setdefault(document.id, document) != document:
-            raise ConfigurationError(f"documents has two different documents of the id {document.id!r}: number them")
-    return list(found.values())
-
-
-def _whole(document: Document, rank: int) -> Passage:
-    size = len(document.text)
-    span = Kept(document_id=document.id, start=0, end=size, text=document.text, rank=rank, score=None)
-    return passage_of(document, [span])
-
-
-def _joined(
-    documents: Sequence[Document],
-    units: Sequence[Unit],
-    scores: Sequence[float] | None,
-    chosen: Collection[int],
-    order: Order,
-) -> tuple[Passage, ...]:
-    kept: dict[int, list[Kept]] = {}
-    for index in sorted(chosen):
-        unit = units[index]
-        span = Kept(
-            document_id=documents[unit.rank].id,
-            start=unit.start,
-            end=unit.end,
-            text=unit.text,
-            rank=unit.rank,
-            score=None if scores is None else scores[index],
-        )
-        kept.setdefault(unit.rank, []).append(span)
-    passages = [passage_of(documents[rank], spans) for rank, spans in kept.items()]
-    if order == "relevance":
-        passages.sort(key=lambda passage: -(passage.score or 0.0))
-    return tuple(passages)
 
 
 def reducer_for(reducer: ContextReducer | None, *, budget_tokens: int | None) -> ContextReducer:

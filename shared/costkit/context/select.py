@@ -131,11 +131,11 @@ def _with_needs(units: Sequence[Unit], index: int, left_out: Collection[int]) ->
     return group
 
 
-def first_units(units: Sequence[Unit], budget: Budget) -> set[int]:
-    """Choose units from the beginning until one no longer fits."""
+def first_units(units: Sequence[Unit], budget: Budget, *, left_out: Collection[int] = ()) -> set[int]:
+    """Choose units from the beginning until one no longer fits; of copies (``left_out``) only headers of tables."""
     choice = _Choice(units, budget)
     for index in range(len(units)):
-        if not choice.take([index]):
+        if (index not in left_out or units[index].kind == "header") and not choice.take([index]):
             break
     return _supported(units, choice.taken)
 
