@@ -91,9 +91,8 @@ class TokenEmbedder(Protocol):
 
 
 def token_embedder(embedder: Embedder) -> TokenEmbedder | None:
-    """Return ``embedder``, or what it remembers for, if it tells the vectors of tokens; else None."""
-    inner = embedder._embedder if isinstance(embedder, _RememberingEmbedder) else embedder
-    return inner if callable(getattr(inner, "embed_tokens", None)) else None  # type: ignore[return-value]
+    """Return ``embedder`` if it tells the vectors of tokens, else None."""
+    return embedder if callable(getattr(embedder, "embed_tokens", None)) else None  # type: ignore[return-value]
 
 
 def from_fastembed(model: str = _BGE_SMALL, *, cache_dir: Path | str | None = None) -> Embedder:
@@ -203,11 +202,9 @@ class _FastembedEmbedder:
                 pool.shutdown(cancel_futures=True)
         return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda placed: placed[0])]
 
-    def _rows(self, batch: list[str]) -> Vectors:
-        import numpy as np
-
+    def _rows(self, batch: list[str]) -> list[Vectors]:
         rows = self._opened().embed([_encodable(text) for text in batch], batch_size=len(batch))
-        return np.array(list(rows), dtype=np.float32)
+        return [row.astype("float32") for row in rows]
 
     def _opened(self) -> TextEmbedding:
         model = self._model
@@ -270,6 +267,15 @@ class _RememberingEmbedder:
         for index, key in enumerate(keys):
             vectors[index] = rows[key]
         return vectors
+
+    @property
+    def embed_tokens(self) -> Callable[[Sequence[str]], list[TokenVectors]]:
+        """That of the embedder behind it, absent where it has none; not remembered, since it takes 100 times the room.
+
+        Raises:
+            AttributeError: It has none.
+        """
+        return self._embedder.embed_tokens  # type: ignore[attr-defined,no-any-return]
 
     def _recall(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         with self._lock:

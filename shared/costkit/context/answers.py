@@ -36,12 +36,8 @@ _NUMBER_WORDS = frozenset(
     "one two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty sixty "
     "hundred thousand million billion half third quarter once twice first second dozen several".split()
 )
-_MONTHS = frozenset(
-    "january february march april may june july august september october november december".split()
-)
-_NAME = re.compile(
-    r"[A-Z][\w'\u2019.-]*(?:\s+(?:(?:of|the|and|de|van|von|for|in|&)\s+)?[A-Z0-9][\w'\u2019.-]*)*"
-)
+_MONTHS = frozenset("january february march april may june july august september october november december".split())
+_NAME = re.compile(r"[A-Z][\w'\u2019.-]*(?:\s+(?:(?:of|the|and|de|van|von|for|in|&)\s+)?[A-Z0-9][\w'\u2019.-]*)*")
 
 
 def asked_for(question: str) -> Kind | None:
@@ -62,6 +58,4 @@ def holds(kind: Kind, text: str, known: Terms) -> bool:
 @lru_cache(maxsize=32_768)
 def _names(text: str) -> tuple[str, ...]:
     """Return the capitalised names in ``text``, but not a word that is capitalised because a sentence begins."""
-    return tuple(
-        match.group() for match in _NAME.finditer(text) if match.start() > 0 or " " in match.group()
-    )
+    return tuple(match.group() for match in _NAME.finditer(text) if match.start() > 0 or " " in match.group())

@@ -8,11 +8,12 @@ from functools import cached_property
 
 from costkit.context.assemble import Order, arranged, best, joined, merged_places, whole, with_citations
 from costkit.context.document import Decision, Document, Dropped, DropReason, Passage, as_context
+from costkit.context.relevance import Scores
 from costkit.context.select import Budget, first_units, least_relevance, select, without_copies, without_least
 from costkit.context.sentences import Unit, copies, units_of
 from costkit.tokens import TokenCounter, upper_bound
 
-__all__ = ["Cut", "Scores", "Task", "cut_first", "cut_nothing", "cut_selected", "keep_whole", "nothing_relevant"]
+__all__ = ["Cut", "Task", "cut_first", "cut_nothing", "cut_selected", "keep_whole"]
 
 Reasons = Mapping[int, DropReason]
 
@@ -56,14 +57,6 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """What a reranker says of each unit: its relevance, and if calibrated the probability that it is needed."""
-
-    relevance: Sequence[float]
-    probabilities: Sequence[float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Cut:
     """What is left, what is not, and why."""
 
@@ -71,16 +64,6 @@ class Cut:
     dropped: tuple[Dropped, ...] = ()
     decision: Decision
     reason: str
-
-
-def nothing_relevant(scores: Scores) -> bool:
-    """True if no unit bears on the question: only probabilities can say so, since scores have no scale."""
-    if scores.probabilities is None:
-        return False
-    none_needed = 1.0
-    for probability in scores.probabilities:
-        none_needed *= 1 - probability
-    return none_needed > 0.5
 
 
 def keep_whole(task: Task, scores: Scores | None = None, *, failure: str = "") -> Cut:
@@ -132,15 +115,15 @@ def cut_first(task: Task, decision: Decision, reason: str, *, scores: Scores | N
     return _fitting(task, chosen, in_order, scores, {}, copied, decision, reason)
 
 
-def cut_selected(task: Task, scores: Scores) -> Cut:
-    """Cut the documents to the sentences that the question needs."""
+def cut_selected(task: Task, scores: Scores, decision: Decision = "reduced", reason: str = "") -> Cut:
+    """Cut the documents to the sentences that the question needs most."""
     relevance = scores.relevance
     copied = without_copies(relevance, task.copies)
     chosen = select(task.units, relevance, task.budget, left_out=copied)
     least = least_relevance(relevance)
     reasons: Reasons = {index: "irrelevant" for index, value in enumerate(relevance) if value < least}
-    reason = f"the most relevant sentences within {task.budget_tokens} tokens"
-    return _fitting(task, chosen, relevance, scores, reasons, copied, "reduced", reason)
+    reason = reason or f"the most relevant sentences within {task.budget_tokens} tokens"
+    return _fitting(task, chosen, relevance, scores, reasons, copied, decision, reason)
 
 
 def cut_nothing(task: Task, reason: str) -> Cut:

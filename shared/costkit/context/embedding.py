@@ -12,7 +12,7 @@ from costkit.context.document import Document
 from costkit.context.hops import links
 from costkit.context.late import Reader, late_interaction, read_question
 from costkit.context.lexical import bm25, coverage, rarity, term_counts
-from costkit.context.relevance import Observed, Relevance, shipped, titled
+from costkit.context.relevance import Observed, Scores, shipped, titled
 from costkit.context.rerank import Reranker
 from costkit.context.sentences import Unit
 from costkit.embed import Embedder, TokenEmbedder, default_embedder, remember, token_embedder
@@ -64,12 +64,10 @@ class EmbeddingReranker:
         # Rounded, because the last digits of a vector depend on the batch it was computed in.
         return [round(cosine + _LEXICAL_WEIGHT * word, 5) for cosine, word in zip(cosines, lexical, strict=True)]
 
-    def relevance(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Relevance:
-        """Return how relevant each unit is, by the shipped coefficients."""
-        tokens = token_embedder(self._opened())
-        return shipped()["vectors" if tokens is None else "tokens"].relevance(
-            self.observe(question, documents, units)
-        )
+    def judge(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Scores:
+        """Return the scores of each unit, by the shipped coefficients."""
+        fitted = shipped()["vectors" if token_embedder(self._opened()) is None else "tokens"]
+        return fitted.scores(self.observe(question, documents, units))
 
     def observe(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Observed:
         """Return what is seen of each unit: the features of the fitted relevance."""
@@ -105,9 +103,7 @@ class EmbeddingReranker:
         ]
         return np.concatenate(columns) if columns else np.zeros((0, 3))
 
-    def _by_vectors(
-        self, question: str, documents: Sequence[Document], units: Sequence[Unit]
-    ) -> NDArray[np.float64]:
+    def _by_vectors(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> NDArray[np.float64]:
         import numpy as np
 
         texts = [question, *(unit.view for unit in units), *map(titled, documents)]
@@ -124,17 +120,14 @@ class EmbeddingReranker:
 
 
 def _lexical(question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[tuple[float, float, float]]:
-    """Return BM25 of each unit's view among the units and of its passage among the passages, and the share of the
-    question's terms that its passage has."""
+    """Return for each unit BM25 of its view, BM25 of its passage, and the share of the question's terms in that."""
     asked = term_counts(question)
     passages = [term_counts(titled(document)) for document in documents]
     rare = rarity(asked, passages)
     covered = [coverage(rare, passage) for passage in passages]
     of_passages = bm25(asked, passages)
     of_units = bm25(asked, [term_counts(unit.view) for unit in units])
-    return [
-        (value, of_passages[unit.rank], covered[unit.rank]) for value, unit in zip(of_units, units, strict=True)
-    ]
+    return [(value, of_passages[unit.rank], covered[unit.rank]) for value, unit in zip(of_units, units, strict=True)]
 
 
 def _worded(question: str, units: Sequence[Unit]) -> list[tuple[float, float]]:

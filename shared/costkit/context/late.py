@@ -166,8 +166,10 @@ def read_question(embedder: TokenEmbedder, question: str) -> Question:
 
 
 def late_interaction(question: Question, reading: Reading) -> list[float]:
-    """Return how much of the question each unit has, -1 to 1: the mean likeness of each question token to the closest
-    token of the unit or the title."""
+    """Return how much of the question each unit has, -1 to 1.
+
+    It is the weighted mean, over the question's tokens, of the cosine to the closest token of the unit or the title.
+    """
     import numpy as np
 
     if not len(question.tokens) or not len(reading.tokens):

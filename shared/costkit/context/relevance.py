@@ -31,9 +31,9 @@ __all__ = [
     "Fitted",
     "Judge",
     "Observed",
-    "Relevance",
+    "Scores",
     "log_odds",
-    "relevance_of",
+    "scores_of",
     "shipped",
     "titled",
     "with_links",
@@ -59,17 +59,17 @@ _DOCUMENT_WEIGHT = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relevance:
-    """How much each unit bears on the question.
+class Scores:
+    """What a reranker says of each unit.
 
     Attributes:
-        scores: One number per unit, higher is better.
+        relevance: How much it bears on the question, higher is better.
         probabilities: For each unit that it is needed, or None where nothing was fitted for the reranker in use.
         answerable: The probability that the documents hold what the question asks for, or None likewise.
         nothing: True if that probability is so low that the documents are better left out.
     """
 
-    scores: Sequence[float]
+    relevance: Sequence[float]
     probabilities: Sequence[float] | None = None
     answerable: float | None = None
     nothing: bool = False
@@ -79,28 +79,26 @@ class Relevance:
 class Judge(Protocol):
     """A reranker that weighs units in their documents by itself."""
 
-    def relevance(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Relevance:
-        """Return the relevance of ``units``, which are all the units of ``documents`` in order."""
+    def judge(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Scores:
+        """Return the scores of ``units``, which are all the units of ``documents`` in order."""
         ...
 
 
-def relevance_of(
-    reranker: Reranker, question: str, documents: Sequence[Document], units: Sequence[Unit]
-) -> Relevance:
+def scores_of(reranker: Reranker, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Scores:
     """Return how relevant ``units``, which are all the units of ``documents`` in order, are to ``question``.
 
     Raises:
         ValueError: The reranker gave too few scores, or one that is no finite number.
     """
     if isinstance(reranker, Judge):
-        found = reranker.relevance(question, documents, units)
+        found = reranker.judge(question, documents, units)
     else:
         scores = reranker.score(question, [unit.view for unit in units])
         document_scores = reranker.score(question, [titled(document) for document in documents])
         if len(scores) != len(units) or len(document_scores) != len(documents):
             raise ValueError(f"{reranker.name} gave {len(scores)} scores for {len(units)} texts")
-        found = Relevance(scores=_in_context(units, scores, document_scores))
-    if not all(map(math.isfinite, found.scores)):
+        found = Scores(relevance=_in_context(units, scores, document_scores))
+    if not all(map(math.isfinite, found.relevance)):
         raise ValueError(f"{reranker.name} gave a score that is no finite number")
     return found
 
@@ -159,25 +157,25 @@ class Fitted:
     answerable: Mapping[str, float] | None = None
     abstain_below: float = 0.0
 
-    def relevance(self, observed: Observed) -> Relevance:
-        """Return the relevance of each unit."""
+    def scores(self, observed: Observed) -> Scores:
+        """Return the relevance and probability of each unit."""
         odds = log_odds(self.weights, with_links(self.weights, observed))
         # Rounded, because the last digits of a vector depend on the batch it was computed in.
-        scores = [round(float(value), 3) for value in odds]
+        relevance = [round(float(value), 3) for value in odds]
         answerable = self._answerable(observed.values)
-        return Relevance(
-            scores=scores,
-            probabilities=self._needed(scores),
+        return Scores(
+            relevance=relevance,
+            probabilities=self._needed(relevance),
             answerable=answerable,
             nothing=answerable is not None and answerable < self.abstain_below,
         )
 
-    def _needed(self, scores: Sequence[float]) -> list[float] | None:
+    def _needed(self, relevance: Sequence[float]) -> list[float] | None:
         if self.needed is None:
             return None
         level, behind, intercept = (self.needed[name] for name in ("level", "behind", "intercept"))
-        best = max(scores, default=0.0)
-        return [_logistic(level * score + behind * (score - best) + intercept) for score in scores]
+        best = max(relevance, default=0.0)
+        return [_logistic(level * value + behind * (value - best) + intercept) for value in relevance]
 
     def _answerable(self, values: Values) -> float | None:
         if self.answerable is None or not len(values):
