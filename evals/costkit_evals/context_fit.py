@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -27,15 +27,13 @@ from costkit.text import words
 from costkit.tokens import default_counter
 from costkit_evals.golden import GoldenSet, Question, load
 
-__all__ = ["Case", "cases", "fit", "found_first", "held_out"]
+__all__ = ["Case", "Silent", "cases", "fit", "fit_weights", "found_first", "held_out"]
 
 RETRIEVED = 20
 # Strength of the pull of each standardised weight towards 0.
 RIDGE = 1e-3
 # The second hop starts from the weights of the round before; they settle in two.
 ROUNDS = 3
-# Without these features an embedder that tells no token vectors is fitted.
-TOKEN_FEATURES = ("late_interaction",)
 ANSWERABLE = ("late_interaction", "sentence_cosine")
 FIRST = 3
 
@@ -51,6 +49,15 @@ class Case:
     question: Question
     observed: Observed
     needed: Labels
+
+
+class Silent:
+    """An embedder that keeps the vectors of tokens to itself, as most do."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.name = embedder.name
+        self.dimensions = embedder.dimensions
+        self.embed = embedder.embed
 
 
 def cases(golden: GoldenSet, embedder: Embedder, *, retrieve: int = RETRIEVED) -> Iterator[Case]:
@@ -88,20 +95,23 @@ def held_out(question: Question) -> bool:
     return int(hashlib.sha256(question.id.encode()).hexdigest(), 16) % 2 == 1
 
 
-def fit(given: Sequence[Case], *, without: Sequence[str] = ()) -> Fitted:
-    """Fit all coefficients; every set weighs the same, and the features in ``without`` get no weight."""
-    weights: Mapping[str, float] = {}
-    for _ in range(ROUNDS):
-        weights = _ranking([(case, with_links(weights, case.observed)) for case in given if case.needed.any()], without)
+def fit(given: Sequence[Case]) -> Fitted:
+    """Fit all coefficients for an embedder that tells token vectors; every set weighs the same."""
+    weights = fit_weights(given)
     scores = [log_odds(weights, with_links(weights, case.observed)) for case in given]
-    answerable = None if without else _answerable(given)
-    fitted = Fitted(weights=weights, needed=_needed(given, scores), answerable=answerable)
-    if answerable is None:
-        return fitted
-    return Fitted(**{**asdict(fitted), "abstain_below": _threshold(fitted, given)})
+    fitted = Fitted(weights=weights, needed=_needed(given, scores), answerable=_answerable(given))
+    return fitted if fitted.answerable is None else replace(fitted, abstain_below=_threshold(fitted, given))
 
 
-def _ranking(given: Sequence[tuple[Case, Values]], without: Sequence[str]) -> dict[str, float]:
+def fit_weights(given: Sequence[Case]) -> dict[str, float]:
+    """Fit the weights alone. A feature that is 0 throughout gets none."""
+    weights: dict[str, float] = {}
+    for _ in range(ROUNDS):
+        weights = _ranking([(case, with_links(weights, case.observed)) for case in given if case.needed.any()])
+    return weights
+
+
+def _ranking(given: Sequence[tuple[Case, Values]]) -> dict[str, float]:
     """Fit the weights so that needed units come before the others of their question (a conditional logit).
 
     Each needed unit is compared with those of the same question that are not needed, so the loss sees order alone.
@@ -124,7 +134,7 @@ def _ranking(given: Sequence[tuple[Case, Values]], without: Sequence[str]) -> di
         value = -(share * (odds - np.log(total))).sum() + RIDGE * betas @ betas
         return float(value), scaled.T @ pull + 2 * RIDGE * betas
 
-    bounds = [(0.0, 0.0 if name in without else None) for name in FEATURES]
+    bounds = [(0.0, None)] * len(FEATURES)
     betas = minimize(loss, np.zeros(len(FEATURES)), jac=True, bounds=bounds, method="L-BFGS-B").x
     return {name: round(float(beta), 4) for name, beta in zip(FEATURES, betas / spread, strict=True)}
 
@@ -208,22 +218,34 @@ def main(folders: tuple[Path, ...]) -> None:
     embedder = default_embedder()
     if token_embedder(embedder) is None:
         raise click.ClickException(f"{embedder.name} tells no token vectors: run `costkit models` and use minilm")
-    found = [case for folder in folders for case in cases(load(folder), embedder)]
-    fitting = [case for case in found if not held_out(case.question)]
-    tokens = fit(fitting)
-    for name in sorted({case.set_name for case in found}):
-        rest = [case for case in found if case.set_name == name and held_out(case.question)]
-        others = [case for case in fitting if case.set_name != name]
-        beside = f", a fit without the set {found_first(fit(others), rest):.3f}" if others else ""
-        click.echo(f"{name}: first {FIRST} {found_first(tokens, rest):.3f}{beside}", err=True)
+    goldens = [load(folder) for folder in folders]
+    found = [case for golden in goldens for case in cases(golden, embedder)]
+    blind = [case for golden in goldens for case in cases(golden, Silent(embedder))]
+    for line in report(found):
+        click.echo(line, err=True)
     shipped = {
         "name": "sentences-1",
         "embedder": embedder.name,
-        "tokens": asdict(tokens),
-        "vectors": asdict(fit(fitting, without=TOKEN_FEATURES)),
+        "tokens": asdict(fit(_fitting(found))),
+        # Without probabilities: how close an embedder puts texts, and so what a cosine is worth, differs too much.
+        "vectors": {"weights": fit_weights(_fitting(blind))},
         "data": [f"{folder.name}: half of its questions" for folder in folders],
     }
     click.echo(json.dumps(shipped, indent=2))
+
+
+def report(found: Sequence[Case]) -> Iterator[str]:
+    """Say per set how well the half that was left out is served, also by a fit that never saw the set."""
+    fitted = fit(_fitting(found))
+    for name in sorted({case.set_name for case in found}):
+        rest = [case for case in found if case.set_name == name and held_out(case.question)]
+        others = [case for case in _fitting(found) if case.set_name != name]
+        beside = f", a fit without the set {found_first(fit(others), rest):.3f}" if others else ""
+        yield f"{name}: first {FIRST} {found_first(fitted, rest):.3f}{beside}"
+
+
+def _fitting(found: Sequence[Case]) -> list[Case]:
+    return [case for case in found if not held_out(case.question)]
 
 
 if __name__ == "__main__":

@@ -111,12 +111,20 @@ class EmbeddingReranker:
         cosines = vectors[1:] @ vectors[0]
         of_units, of_documents = cosines[: len(units)], cosines[len(units) :]
         passages = of_documents[[unit.rank for unit in units]] if units else of_units
-        return np.column_stack([np.zeros(len(units)), of_units, passages])
+        return np.column_stack([np.zeros(len(units)), _standard(of_units), _standard(passages)])
 
     def _opened(self) -> Embedder:
         if self._embedder is None:
             self._embedder = default_embedder()
         return self._embedder
+
+
+def _standard(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring the cosines of one question to mean 0 and deviation 1: embedders differ in how close they put all texts."""
+    if not len(cosines):
+        return cosines
+    standard: NDArray[np.float32] = (cosines - cosines.mean()) / (cosines.std() + 1e-6)
+    return standard
 
 
 def _lexical(question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[tuple[float, float, float]]:
