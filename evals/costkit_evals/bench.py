@@ -44,6 +44,31 @@ Examples:
 Exit codes: 0 done, 2 wrong option, 3 bad data, 4 an optional dependency is missing, 5 any other error of costkit.
 """
 
+CONTEXT_HELP = """Measure how much of what an answer needs is left when retrieved passages are cut to a budget.
+
+A golden set is a folder with corpus.jsonl and questions.jsonl; several are pooled into one corpus. Passages are
+retrieved once by the embedder's cosine, and every method cuts the same ones to the same budget: a share of their
+tokens, titles and separators included. Rows say how often the answer's text is still there, and how many of the
+supporting sentences, with 95% intervals; ours also by how much it differs from the best rival that keeps the budget
+and from truncation, paired by question.
+
+\b
+Methods: costkit (ours), truncation (passages in order, cut off at the budget), cosine (sentences by their own cosine
+plus their passage's), bm25 (sentences), sentence-optimizer (LlamaIndex), embeddings-filter (LangChain). A folder of a
+cross-encoder in FlashRank's layout makes costkit:FOLDER (ours, ranking with it) and flashrank:FOLDER (its order, cut
+off at the budget).
+
+\b
+Examples:
+  costkit bench context
+  costkit bench context --golden my/set other/set --budget-ratio 0.25,0.0625 --json
+  costkit bench context --golden my/set --method costkit --method flashrank:my-model
+  costkit bench context --golden my/set --inside-gold --budget-ratio 0.5
+
+\b
+Exit codes: 0 done, 2 wrong option, 3 bad data, 4 an optional dependency is missing, 5 any other error of costkit.
+"""
+
 
 @click.group(name="bench", help=HELP)
 def bench_command() -> None:
@@ -130,10 +155,77 @@ def cache_speed_command(*, entries: int, tenants: int, seed: int, as_json: bool)
     _print(rows, notes, as_json=as_json)
 
 
+@bench_command.command(name="context", help=CONTEXT_HELP, short_help="Measure the context reducer.")
+@click.option(
+    "--golden",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Golden set; more may follow. Default: the handbook.",
+)
+@click.argument("more", nargs=-1, type=click.Path(path_type=Path), metavar="[DIR]...")
+@click.option("--retrieve", type=click.IntRange(min=1), default=20, show_default=True, help="Passages per question.")
+@click.option(
+    "--budget-ratio",
+    "ratios",
+    default="0.25,0.125,0.0625",
+    show_default=True,
+    help="Shares of the passages' tokens to keep, separated by commas.",
+)
+@click.option("--method", "methods", multiple=True, metavar="NAME[:FOLDER]", help="May be repeated. Default: all.")
+@click.option("--limit", type=click.IntRange(min=1), help="Use the first N questions of each set.")
+@click.option(
+    "--inside-gold", is_flag=True, help="Cut a question's gold documents instead; counts words, titles apart."
+)
+@click.option(
+    "--timed", type=click.IntRange(min=0), default=40, show_default=True, help="Questions to take times with."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of all resampling.")
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where vectors are remembered. Default: bench/ in the home of costkit.",
+)
+@_JSON
+def context_command(
+    *,
+    golden: tuple[Path, ...],
+    more: tuple[Path, ...],
+    retrieve: int,
+    ratios: str,
+    methods: tuple[str, ...],
+    limit: int | None,
+    inside_gold: bool,
+    timed: int,
+    seed: int,
+    vectors: Path | None,
+    as_json: bool,
+) -> None:
+    """Cut the passages of golden sets; the help text is ``CONTEXT_HELP``."""
+    from costkit.embed import default_embedder
+    from costkit_evals.context_bench import open_bench
+    from costkit_evals.golden import load
+    from costkit_evals.options import handbook
+
+    bench = open_bench(
+        embedder=default_embedder(),
+        methods=methods,
+        ratios=ratios,
+        retrieve=retrieve,
+        inside_gold=inside_gold,
+        timed=timed,
+        seed=seed,
+        vectors=vectors,
+    )
+    rows = bench.run([load(folder) for folder in (*golden, *more) or (handbook(),)], limit=limit)
+    _print(rows, bench.notes, as_json=as_json)
+
+
 def _print(rows: Sequence[Mapping[str, object]], notes: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"results": rows, "notes": notes}, indent=1))
         return
-    from costkit_evals.cache_tables import show
+    from costkit_evals.bench_tables import show
 
     show(rows, notes)

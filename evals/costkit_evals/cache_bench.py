@@ -11,11 +11,9 @@ import math
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +38,7 @@ from costkit_evals.cache_policies import POLICIES, Choice, VCache, score_of
 from costkit_evals.pair_scores import StoredPairModel
 from costkit_evals.statistics import ratio
 from costkit_evals.terminal import Progress
-from costkit_evals.vectors import StoredEmbedder
+from costkit_evals.vectors import StoredEmbedder, naming_file, open_stored
 
 __all__ = ["Bench", "Row", "open_bench"]
 
@@ -296,13 +294,9 @@ def open_bench(
         chosen = (*chosen, Choice(name="costkit+answers"))
     if choices and model is None and any(one.name == "pair" for one in chosen):
         raise ConfigurationError("--policy pair needs --model DIR, which `costkit cache train` writes")
-    folder = home() / "bench"
     plain = None if model is None else PairModel.load(model)
-    file = vectors or folder / f"vectors-{embedder.name.replace('/', '-')}.npz"
-    with _naming(file):
-        stored = StoredEmbedder(embedder, file)
     bench = Bench(
-        embedder=stored,
+        embedder=open_stored(embedder, vectors),
         choices=chosen,
         targets=tuple(targets),
         seed=seed,
@@ -310,20 +304,12 @@ def open_bench(
         curve=curve,
     )
     if plain is not None:
-        scores = folder / f"{plain.name}.npz"
-        with _naming(scores):
+        scores = home() / "bench" / f"{plain.name}.npz"
+        with naming_file(scores):
             bench.model = StoredPairModel(plain, scores)
     elif not choices:
         bench.notes.append("the pair model alone is left out: it needs --model DIR")
     return bench
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise DataError(f"{str(path)!r} is damaged or no file of this benchmark ({error}): delete it") from error
 
 
 @dataclass(frozen=True, kw_only=True)

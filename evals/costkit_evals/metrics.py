@@ -16,6 +16,7 @@ from costkit_evals.golden import Supporting
 
 __all__ = [
     "abstention_accuracy",
+    "answer_stands",
     "containment",
     "exact_match",
     "id_precision",
@@ -28,6 +29,7 @@ __all__ = [
 Span = tuple[str, int, int]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_WORD = re.compile(r"\w+")
 _CITATION = re.compile(r"\[[\w.#-]+\]")
 _PUNCTUATION = str.maketrans("", "", string.punctuation.replace(".", "").replace("%", ""))
 
@@ -78,6 +80,18 @@ def token_f1(answer: str, references: Sequence[str]) -> float | None:
     return max(_f1(_tokens(answer), _tokens(reference)) for reference in references)
 
 
+def answer_stands(texts: Iterable[str], references: Sequence[str]) -> float | None:
+    """1.0 if one of the texts holds a reference answer word for word; None without references.
+
+    Case, punctuation and articles do not count; what stands in a longer word ("no" in "known") is no answer.
+    """
+    if not references:
+        return None
+    given = [_word_by_word(text) for text in texts]
+    wanted = [words for reference in references if (words := _word_by_word(reference)).strip()]
+    return float(any(words in text for words in wanted for text in given))
+
+
 def exact_match(answer: str, references: Sequence[str]) -> float | None:
     """1.0 if the normalised answer equals a normalised reference."""
     if not references:
@@ -103,6 +117,11 @@ def _covered(span: Supporting, context: Sequence[Span], text: str) -> float:
     pieces = [(start, end) for doc_id, start, end in context if doc_id == span.doc_id]
     found = sum(any(start <= place < end for start, end in pieces) for place in visible)
     return found / len(visible) if visible else 1.0
+
+
+def _word_by_word(text: str) -> str:
+    """Return the words with a blank before and after each."""
+    return f" {' '.join(_WORD.findall(_ARTICLES.sub(' ', text.lower())))} "
 
 
 def _tokens(text: str) -> list[str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costkit.embed import Embedder, TokenVectors
+from costkit.errors import DataError
+from costkit.home import home
 
-__all__ = ["StoredEmbedder"]
+__all__ = ["StoredEmbedder", "naming_file", "open_stored"]
 
 Vectors = NDArray[np.float32]
 
@@ -74,6 +78,30 @@ class StoredEmbedder:
         np.savez(part, embedder=np.array(self.name), keys=keys, rows=rows)
         part.replace(self._path)
         self._changed = False
+
+
+def open_stored(embedder: Embedder, path: Path | None = None) -> StoredEmbedder:
+    """Open the memory of a benchmark.
+
+    Args:
+        embedder: Computes what is not remembered.
+        path: The file. Default: one per embedder in ``bench`` in the home of costkit.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    file = path or home() / "bench" / f"vectors-{embedder.name.replace('/', '-')}.npz"
+    with naming_file(file):
+        return StoredEmbedder(embedder, file)
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Turn what a damaged file raises into one error that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise DataError(f"{str(path)!r} is damaged or no file of this benchmark ({error}): delete it") from error
 
 
 def _read(path: Path, embedder: Embedder) -> dict[bytes, Vectors]:

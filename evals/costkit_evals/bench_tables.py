@@ -1,4 +1,4 @@
-"""The tables of ``costkit bench cache`` for people."""
+"""The tables of ``costkit bench`` for people."""
 
 from __future__ import annotations
 
@@ -30,13 +30,27 @@ _HEADS = {
     "lookup_p50_ms": "look-up ms",
     "embed_p50_ms": "embed ms",
     "pair_model_p50_ms": "pair model ms",
+    "budget_ratio": "budget",
+    "answer_kept": "answer kept",
+    "supporting_sentence_recall": "sentences kept",
+    "tokens_kept_ratio": "tokens kept",
+    "over_budget": "over budget",
+    "warm_p50_ms": "warm ms",
     "p50_ms": "p50 ms",
     "p95_ms": "p95 ms",
     "p99_ms": "p99 ms",
     "max_ms": "max ms",
     "other": "",
 }
-_SHARES = ("hit_rate", "wrong_per_hit", "wrong_per_request", "same_served_rate", "different_served_rate")
+_SHARES = (
+    "hit_rate",
+    "wrong_per_hit",
+    "wrong_per_request",
+    "same_served_rate",
+    "different_served_rate",
+    "answer_kept",
+    "supporting_sentence_recall",
+)
 _KINDS: Mapping[str, Sequence[str]] = {
     "hit_rate": (
         "policy",
@@ -62,9 +76,19 @@ _KINDS: Mapping[str, Sequence[str]] = {
         "same_served_rate",
         "different_served_rate",
     ),
+    "budget_ratio": (
+        "method",
+        "budget_ratio",
+        "answer_kept",
+        "supporting_sentence_recall",
+        "tokens_kept_ratio",
+        "over_budget",
+        "p50_ms",
+        "warm_p50_ms",
+    ),
     "measure": ("measure", "entries", "tenants", "p50_ms", "p95_ms", "p99_ms", "max_ms", "other", "target"),
 }
-_WORDS = ("policy", "operating_point", "measure", "target", "other")
+_WORDS = ("policy", "method", "operating_point", "measure", "target", "other")
 # Figures that few rows have share a column.
 _OTHER = {
     "p50_ratio": "{} times",
