@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -153,31 +153,37 @@ def _needed(given: Sequence[Case], scores: Sequence[Values]) -> dict[str, float]
 
 
 def _answerable(given: Sequence[Case]) -> dict[str, float] | None:
-    """Fit on the sets that have unanswerable questions; both outcomes weigh the same."""
-    asked = list(_with_both(given))
-    labels = np.array([case.question.answerable for case in asked], dtype=np.bool_)
-    if not len(labels):
+    """Fit what tells answerable questions from unanswerable ones, if there are any; both weigh the same."""
+    labels = _answerable_labels(given)
+    if labels.all():
         return None
     columns = [FEATURES.index(name) for name in ANSWERABLE]
-    rows = np.array([case.observed.values[:, columns].max(axis=0) for case in asked])
-    weights = np.where(labels, 0.5 / labels.mean(), 0.5 / (1 - labels.mean())) * _set_weights(asked)
-    *betas, intercept = _logistic_fit(rows, labels, weights)
+    rows = np.array([case.observed.values[:, columns].max(axis=0) for case in given])
+    *betas, intercept = _logistic_fit(rows, labels, _outcome_weights(given, labels))
     return {**dict(zip(ANSWERABLE, betas, strict=True)), "intercept": intercept}
-
-
-def _with_both(given: Sequence[Case]) -> Iterable[Case]:
-    names = {case.set_name for case in given if not case.question.answerable}
-    return (case for case in given if case.set_name in names)
 
 
 def _threshold(fitted: Fitted, given: Sequence[Case]) -> float:
     """Return the probability that tells answerable and unanswerable questions apart best, by balanced accuracy."""
-    asked = list(_with_both(given))
-    chances = np.array([fitted.scores(case.observed).answerable or 0.0 for case in asked])
-    labels = np.array([case.question.answerable for case in asked])
+    chances = np.array([fitted.scores(case.observed).answerable or 0.0 for case in given])
+    labels = _answerable_labels(given)
+    weights = _outcome_weights(given, labels)
     candidates = np.unique(np.round(chances, 2))
-    accuracy = [((chances >= one)[labels].mean() + (chances < one)[~labels].mean()) / 2 for one in candidates]
+    accuracy = [weights[(chances >= one) == labels].sum() for one in candidates]
     return float(candidates[int(np.argmax(accuracy))])
+
+
+def _answerable_labels(given: Sequence[Case]) -> Labels:
+    return np.array([case.question.answerable for case in given], dtype=np.bool_)
+
+
+def _outcome_weights(given: Sequence[Case], labels: Labels) -> Values:
+    """Return weights under which both outcomes weigh the same, and within each outcome every set."""
+    weights = np.zeros(len(given))
+    for outcome in (True, False):
+        chosen = np.flatnonzero(labels == outcome)
+        weights[chosen] = 0.5 * _set_weights([given[index] for index in chosen])
+    return weights
 
 
 def _logistic_fit(rows: Values, labels: Labels, weights: Values) -> list[float]:
