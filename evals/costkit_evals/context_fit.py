@@ -182,7 +182,7 @@ def _outcome_weights(given: Sequence[Case], labels: Labels) -> Values:
     weights = np.zeros(len(given))
     for outcome in (True, False):
         chosen = np.flatnonzero(labels == outcome)
-        weights[chosen] = 0.5 * _set_weights([given[index] for index in chosen])
+        weights[chosen] = 0.5 * _set_weights([given[int(index)] for index in chosen])
     return weights
 
 

@@ -17,6 +17,8 @@ __all__ = ["Cut", "Task", "cut_first", "cut_nothing", "cut_selected", "keep_whol
 
 Reasons = Mapping[int, DropReason]
 
+_PACKED_AGAIN = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -53,7 +55,11 @@ class Task:
 
     def fits(self, passages: Sequence[Passage]) -> bool:
         """True if the joined text of ``passages`` is within the budget."""
-        return upper_bound(self.counter, as_context(passages)) <= self.budget_tokens
+        return self.spare(passages) >= 0
+
+    def spare(self, passages: Sequence[Passage]) -> int:
+        """Return what the joined text of ``passages`` leaves of the budget, below 0 if it does not fit."""
+        return self.budget_tokens - upper_bound(self.counter, as_context(passages))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +125,31 @@ def cut_selected(task: Task, scores: Scores, decision: Decision = "reduced", rea
     """Cut the documents to the sentences that the question needs most."""
     relevance = scores.relevance
     copied = without_copies(relevance, task.copies)
-    chosen = select(task.units, relevance, task.budget, left_out=copied)
+    chosen = _packed(task, scores, copied)
     least = least_relevance(relevance)
     reasons: Reasons = {index: "irrelevant" for index, value in enumerate(relevance) if value < least}
     reason = reason or f"the most relevant sentences within {task.budget_tokens} tokens"
     return _fitting(task, chosen, relevance, scores, reasons, copied, decision, reason)
+
+
+def _packed(task: Task, scores: Scores, copied: Collection[int]) -> set[int]:
+    """Pack by estimated costs, then again with what the joined text leaves of the budget, as long as that fits."""
+
+    def select_within(tokens: int) -> set[int]:
+        return select(task.units, scores.relevance, replace(task.budget, tokens=tokens), left_out=copied)
+
+    tokens = task.budget.tokens
+    chosen = select_within(tokens)
+    # Each unit's count is rounded up and its separator is an estimate: the sum is above the count of the joined text.
+    spare = task.spare(_joined(task, chosen, scores))
+    for _ in range(_PACKED_AGAIN):
+        more = select_within(tokens + spare)
+        if task.spare(_joined(task, more, scores)) >= 0:
+            chosen, tokens = more, tokens + spare
+        spare //= 2
+        if spare <= 0:
+            break
+    return chosen
 
 
 def cut_nothing(task: Task, reason: str) -> Cut:
