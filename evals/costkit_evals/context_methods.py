@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from costkit.context import ContextReducer, Document, Reranker, from_embedder, from_flashrank
+from costkit.context.document import Place
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
 from costkit.text import split_sentences, words
@@ -149,7 +150,12 @@ class _Ours:
         return Selection(
             context=reduction.context,
             texts=reduction.texts(),
-            spans=tuple((span.document_id, span.start, span.end) for span in reduction.kept),
+            # Text that stands in two passages is kept once and speaks for both.
+            spans=tuple(
+                (place.document_id, place.start, place.end)
+                for span in reduction.kept
+                for place in (Place(document_id=span.document_id, start=span.start, end=span.end), *span.also_in)
+            ),
         )
 
 

@@ -196,7 +196,8 @@ def test_the_scale_of_a_reranker_does_not_matter() -> None:
     assert shares([100 * value - 7 for value in relevance]) == pytest.approx(shares(relevance))
     assert sum(shares(relevance)) == pytest.approx(1.0)
     assert shares([3.0, 3.0]) == [0.5, 0.5]
-    assert least_relevance([]) == 0.0
+    assert shares([1.0, 0.0], in_log_odds=True)[0] == pytest.approx(np.e / (np.e + 1))
+    assert least_relevance([], []) == 0.0
 
 
 # --- the knapsack ----------------------------------------------------------------------------------------------------

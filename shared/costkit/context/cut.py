@@ -9,7 +9,7 @@ from functools import cached_property
 from costkit.context.assemble import Order, arranged, best, joined, merged_places, whole, with_citations
 from costkit.context.document import Decision, Document, Dropped, DropReason, Passage, as_context
 from costkit.context.relevance import Scores
-from costkit.context.select import Budget, first_units, least_relevance, select, without_copies, without_least
+from costkit.context.select import Budget, first_units, least_relevance, select, shares, without_copies, without_least
 from costkit.context.sentences import Unit, copies, units_of
 from costkit.tokens import TokenCounter, upper_bound
 
@@ -123,20 +123,21 @@ def cut_first(task: Task, decision: Decision, reason: str, *, scores: Scores | N
 
 def cut_selected(task: Task, scores: Scores, decision: Decision = "reduced", reason: str = "") -> Cut:
     """Cut the documents to the sentences that the question needs most."""
-    relevance = scores.relevance
+    relevance, worth = scores.relevance, shares(scores.relevance, in_log_odds=scores.in_log_odds)
     copied = without_copies(relevance, task.copies)
-    chosen = _packed(task, scores, copied)
-    least = least_relevance(relevance)
+    chosen = _packed(task, scores, worth, copied)
+    least = least_relevance(relevance, worth)
     reasons: Reasons = {index: "irrelevant" for index, value in enumerate(relevance) if value < least}
     reason = reason or f"the most relevant sentences within {task.budget_tokens} tokens"
     return _fitting(task, chosen, relevance, scores, reasons, copied, decision, reason)
 
 
-def _packed(task: Task, scores: Scores, copied: Collection[int]) -> set[int]:
+def _packed(task: Task, scores: Scores, worth: Sequence[float], copied: Collection[int]) -> set[int]:
     """Pack by estimated costs, then again with what the joined text leaves of the budget, as long as that fits."""
 
     def select_within(tokens: int) -> set[int]:
-        return select(task.units, scores.relevance, replace(task.budget, tokens=tokens), left_out=copied)
+        budget = replace(task.budget, tokens=tokens)
+        return select(task.units, scores.relevance, worth, budget, left_out=copied)
 
     tokens = task.budget.tokens
     chosen = select_within(tokens)

@@ -64,12 +64,14 @@ class Scores:
 
     Attributes:
         relevance: How much it bears on the question, higher is better.
+        in_log_odds: True if relevance is in log odds of one unit against another; else its scale is not known.
         probabilities: For each unit that it is needed, or None where nothing was fitted for the reranker in use.
         answerable: The probability that the documents hold what the question asks for, or None likewise.
         nothing: True if that probability is so low that the documents are better left out.
     """
 
     relevance: Sequence[float]
+    in_log_odds: bool = False
     probabilities: Sequence[float] | None = None
     answerable: float | None = None
     nothing: bool = False
@@ -165,6 +167,7 @@ class Fitted:
         answerable = self._answerable(observed.values)
         return Scores(
             relevance=relevance,
+            in_log_odds=True,
             probabilities=self._needed(relevance),
             answerable=answerable,
             nothing=answerable is not None and answerable < self.abstain_below,

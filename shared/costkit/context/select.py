@@ -12,8 +12,8 @@ from costkit.context.sentences import Unit
 
 __all__ = ["Budget", "first_units", "least_relevance", "select", "shares", "without_copies", "without_least"]
 
-# How many powers of e the best unit is worth more than the median one. The fitted relevance is in log odds already,
-# where this distance is 7 to 13; other scales are brought to it. Recall is flat from 5 to 9.
+# How many powers of e the best unit is worth more than the median one, where the scale of relevance is not known. In
+# log odds that distance is 7 to 13 among the sentences of 20 passages; recall is flat from 5 to 9.
 _SHARPNESS = 7.0
 # What the question needs is nearly certainly among the units that make up this share of all worth.
 _ENOUGH = 0.999
@@ -30,27 +30,28 @@ def without_copies(relevance: Sequence[float], copies: Collection[tuple[int, int
     return {a for a, b in copies if (b, a) not in copies or (relevance[a], -a) < (relevance[b], -b)}
 
 
-def shares(relevance: Sequence[float]) -> list[float]:
+def shares(relevance: Sequence[float], *, in_log_odds: bool = False) -> list[float]:
     """Return each unit's share of what the question needs; they add to 1.
 
-    The distance from the best unit is measured in the distance from the best to the median one, which is nearly
-    always of no use: so the scale of a reranker does not matter.
+    Where relevance is not in log odds, the distance from the best unit is measured in the distance from the best to the
+    median one, which is nearly always of no use: so the scale of a reranker does not matter.
     """
     best = max(relevance, default=0.0)
     spread = best - median(relevance) if relevance else 0.0
-    weights = [math.exp(_SHARPNESS * (value - best) / spread) if spread else 1.0 for value in relevance]
+    steepness = 1.0 if in_log_odds or not spread else _SHARPNESS / spread
+    weights = [math.exp(steepness * (value - best)) for value in relevance]
     total = sum(weights)
     return [weight / total for weight in weights]
 
 
-def least_relevance(relevance: Sequence[float]) -> float:
+def least_relevance(relevance: Sequence[float], worth: Sequence[float]) -> float:
     """Return the relevance below which a unit is not worth its tokens, though the budget may allow it.
 
     So a clear question gets a short context: the units above it make up nearly all that the question needs.
     """
     gathered = 0.0
     least = max(relevance, default=0.0)
-    for value, share in sorted(zip(relevance, shares(relevance), strict=True), reverse=True):
+    for value, share in sorted(zip(relevance, worth, strict=True), reverse=True):
         if gathered >= _ENOUGH:
             break
         least = value
@@ -96,7 +97,12 @@ class _Choice:
 
 
 def select(
-    units: Sequence[Unit], relevance: Sequence[float], budget: Budget, *, left_out: Collection[int] = ()
+    units: Sequence[Unit],
+    relevance: Sequence[float],
+    worth: Sequence[float],
+    budget: Budget,
+    *,
+    left_out: Collection[int] = (),
 ) -> set[int]:
     """Choose the units that are worth most together within the budget, or until what is left is not worth its tokens.
 
@@ -106,6 +112,7 @@ def select(
     Args:
         units: All units, in order.
         relevance: One number per unit, higher is better.
+        worth: The share of what the question needs that each unit has.
         budget: How many tokens may be taken.
         left_out: Copies of other units, never to choose.
 
@@ -114,10 +121,10 @@ def select(
     """
     choice = _Choice(units, budget)
     choosable = [index for index in range(len(units)) if index not in left_out and units[index].kind not in _SUPPORTING]
-    worth_most = _worth_most(units, shares(relevance), budget, choosable, left_out)
+    worth_most = _worth_most(units, worth, budget, choosable, left_out)
     # The packed ones first, which fit; then the others, which may find room where packed ones share what they need.
     order = sorted(choosable, key=lambda index: (index not in worth_most, -relevance[index], index))
-    least, floor = least_relevance(relevance), _FLOOR * budget.tokens
+    least, floor = least_relevance(relevance, worth), _FLOOR * budget.tokens
     for index in order:
         if relevance[index] >= least or choice.used < floor:
             choice.take(_with_needs(units, index, left_out))
