@@ -169,7 +169,7 @@ def test_neighbours_are_joined_as_in_the_source_and_gaps_are_marked() -> None:
 
 def test_titles_count_against_the_budget_and_stand_over_their_passage() -> None:
     documents = numbered(LEAVE, TRAVEL, title="The rules of 2026 for all staff")
-    reduction = reducer(20).reduce("What may a hotel cost?", documents)
+    reduction = reducer(19).reduce("What may a hotel cost?", documents)
     assert reduction.context == "The rules of 2026 for all staff\nA hotel may cost 120 euros."
     assert reducer(12).reduce("What may a hotel cost?", documents).context == ""
 

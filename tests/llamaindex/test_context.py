@@ -165,7 +165,7 @@ def test_one_line_is_enough(
     nodes: list[NodeWithScore], monkeypatch: pytest.MonkeyPatch, recorder: ListRecorder
 ) -> None:
     monkeypatch.setattr("costkit.context.reduce.default_recorder", lambda: recorder)
-    monkeypatch.setattr("costkit.context.rerank.default_embedder", HashEmbedder)
+    monkeypatch.setattr("costkit.context.embedding.default_embedder", HashEmbedder)
 
     assert len(CostkitNodePostprocessor().postprocess_nodes(nodes, query_str=QUESTION)) == 2
     assert CostkitNodePostprocessor.class_name() == "CostkitNodePostprocessor"

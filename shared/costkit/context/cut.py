@@ -17,7 +17,7 @@ __all__ = ["Cut", "Task", "cut_first", "cut_nothing", "cut_selected", "keep_whol
 
 Reasons = Mapping[int, DropReason]
 
-_PACKED_AGAIN = 4
+_ESTIMATE_ERROR = 2  # tokens per unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,14 +142,13 @@ def _packed(task: Task, scores: Scores, worth: Sequence[float], copied: Collecti
     tokens = task.budget.tokens
     chosen = select_within(tokens)
     # Each unit's count is rounded up and its separator is an estimate: the sum is above the count of the joined text.
-    spare = task.spare(_joined(task, chosen, scores))
-    for _ in range(_PACKED_AGAIN):
+    # That is little: what was left because nothing more is worth its tokens stays left.
+    spare = min(task.spare(_joined(task, chosen, scores)), _ESTIMATE_ERROR * len(chosen))
+    while spare > 0:
         more = select_within(tokens + spare)
-        if task.spare(_joined(task, more, scores)) >= 0:
+        if task.fits(_joined(task, more, scores)):
             chosen, tokens = more, tokens + spare
         spare //= 2
-        if spare <= 0:
-            break
     return chosen
 
 
