@@ -17,7 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-from costkit.context import ContextReducer, Document, Reranker, from_flashrank
+from costkit.context import ContextReducer, Document, Reranker, from_embedder, from_flashrank
+from costkit.context.document import Place
 from costkit.context.llmlingua import LLMLingua2
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
@@ -121,9 +122,7 @@ class Method(Protocol):
 def open_method(choice: Choice, embedder: Embedder, counter: TokenCounter) -> Method:
     """Make the method that was chosen."""
     if choice.name == "costkit":
-        if choice.model is None:
-            return _Ours(counter, embedder=embedder, reranker=None)
-        return _Ours(counter, embedder=None, reranker=_ranking(choice.model))
+        return _Ours(counter, from_embedder(embedder) if choice.model is None else _ranking(choice.model))
     if choice.name == "flashrank" and choice.model is not None:
         return _RerankedTruncation(_ranking(choice.model), counter)
     if choice.name == "llmlingua" and choice.model is not None:
@@ -149,15 +148,13 @@ def joined(documents: Sequence[Document], texts: Mapping[str, str]) -> str:
 class _Ours:
     """The product behind its public door."""
 
-    def __init__(self, counter: TokenCounter, *, embedder: Embedder | None, reranker: Reranker | None) -> None:
+    def __init__(self, counter: TokenCounter, reranker: Reranker) -> None:
         self._counter = counter
-        self._embedder = embedder
         self._reranker = reranker
 
     def keep(self, question: str, documents: Sequence[Document], budget: Budget) -> Selection:
         reducer = ContextReducer(
             budget_tokens=max(budget.tokens, 1),
-            embedder=self._embedder,
             reranker=self._reranker,
             counter=self._counter,
             recorder=Trace(),
@@ -166,7 +163,12 @@ class _Ours:
         return Selection(
             context=reduction.context,
             texts=reduction.texts(),
-            spans=tuple((span.document_id, span.start, span.end) for span in reduction.kept),
+            # Text that stands in two passages is kept once and speaks for both.
+            spans=tuple(
+                (place.document_id, place.start, place.end)
+                for span in reduction.kept
+                for place in (Place(document_id=span.document_id, start=span.start, end=span.end), *span.also_in)
+            ),
             nothing=reduction.decision == "nothing",
         )
 

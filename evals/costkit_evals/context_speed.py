@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from costkit.context import Document
-from costkit.embed import Embedder
+from costkit.embed import Embedder, TokenVectors
 from costkit.tokens import TokenCounter
 from costkit_evals.context_methods import Budget, Choice, open_method
 
@@ -38,6 +38,8 @@ def timed(
     cold: dict[Choice, list[float]] = {choice: [] for choice in choices}
     warm: dict[Choice, list[float]] = {choice: [] for choice in choices}
     for one in [sample[0], *sample]:
+        # The product remembers what it read of passages; those with a model of their own remember nothing but that.
+        methods |= {choice: open_method(choice, unseen, counter) for choice in choices if choice.model is None}
         for choice, method in methods.items():
             unseen.forget()
             _forget_texts()
@@ -63,6 +65,10 @@ class _Unseen:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         return self._embedder.embed([text + self._blanks for text in texts])
+
+    @property
+    def embed_tokens(self) -> Callable[[Sequence[str]], list[TokenVectors]]:
+        return self._embedder.embed_tokens  # type: ignore[attr-defined,no-any-return]
 
 
 def _forget_texts() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from costkit.embed import Embedder
+from costkit.embed import Embedder, TokenVectors
 from costkit.errors import DataError
 from costkit.home import home
 
@@ -52,6 +52,15 @@ class StoredEmbedder:
             self._known.update(zip(missing, self._embedder.embed(list(missing.values())), strict=True))
             self._changed = True
         return np.stack([self._known[key] for key in keys]) if keys else np.empty((0, self.dimensions), np.float32)
+
+    @property
+    def embed_tokens(self) -> Callable[[Sequence[str]], list[TokenVectors]]:
+        """That of the embedder behind it, not remembered; absent where it has none.
+
+        Raises:
+            AttributeError: It has none.
+        """
+        return self._embedder.embed_tokens  # type: ignore[attr-defined,no-any-return]
 
     def embed_anew(self, text: str) -> Vectors:
         """Return a text's vector without remembering it, for timing."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from costkit._onnxruntime import batch_threads, disable_telemetry
 from costkit.errors import ConfigurationError, ModelFileError
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-__all__ = ["Embedder", "default_embedder", "from_fastembed", "from_minilm", "remember"]
+__all__ = [
+    "Embedder",
+    "TokenEmbedder",
+    "TokenVectors",
+    "default_embedder",
+    "from_fastembed",
+    "from_minilm",
+    "remember",
+    "token_embedder",
+]
+
+_Row = TypeVar("_Row")
 
 _BGE_SMALL = "BAAI/bge-small-en-v1.5"
 _MINILM = "minilm"
@@ -55,6 +67,34 @@ class Embedder(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class TokenVectors:
+    """What an embedder makes of each token of a text, read in the whole text.
+
+    Attributes:
+        vectors: One row per token, float32, of shape (tokens, dimensions); their mean, brought to unit length, is the
+            text's own vector.
+        spans: Start and end of each token in the text, of shape (tokens, 2); a token that stands for no characters of
+            it, as those at its two ends do, has an empty span. A text that is longer than the model reads is cut.
+    """
+
+    vectors: Vectors
+    spans: NDArray[np.int64]
+
+
+class TokenEmbedder(Protocol):
+    """An embedder that also tells the vectors of a text's tokens, as late interaction needs them."""
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the tokens of each text, in the order given."""
+        ...
+
+
+def token_embedder(embedder: Embedder) -> TokenEmbedder | None:
+    """Return ``embedder`` if it tells the vectors of tokens, else None."""
+    return embedder if callable(getattr(embedder, "embed_tokens", None)) else None  # type: ignore[return-value]
+
+
 def from_fastembed(model: str = _BGE_SMALL, *, cache_dir: Path | str | None = None) -> Embedder:
     """Make an embedder from a model that fastembed knows; it is downloaded once, at the first use.
 
@@ -81,7 +121,7 @@ def from_minilm(folder: Path | str | None = None) -> Embedder:
 
     prepared = minilm_folder() if folder is None else Path(folder)
     verify_minilm(prepared)
-    return _FastembedEmbedder(_MINILM, _MINILM_DIMENSIONS, lambda: _open_minilm(prepared))
+    return _MinilmEmbedder(_MINILM, _MINILM_DIMENSIONS, lambda: _open_minilm(prepared))
 
 
 def remember(embedder: Embedder, *, max_texts: int = 50_000) -> Embedder:
@@ -141,33 +181,30 @@ class _FastembedEmbedder:
 
         _check_texts(texts)
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
-        # Longest first: texts of like length share a batch, and the last batches to finish are the short ones.
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]), reverse=True)
-        batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
-        for batch, rows in zip(
-            batches, self._run([[texts[index] for index in batch] for batch in batches]), strict=True
-        ):
-            vectors[batch] = rows
+        for index, row in enumerate(self._each(texts, self._rows)):
+            vectors[index] = row
         # Some of fastembed's models are not normalised.
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return vectors
 
-    def _run(self, batches: list[list[str]]) -> Iterator[Vectors]:
-        """Yield the rows of each batch; several batches run side by side."""
+    def _each(self, texts: Sequence[str], run: Callable[[list[str]], Sequence[_Row]]) -> list[_Row]:
+        """Run the texts in batches, several side by side, and return what ``run`` makes of each, in their order."""
+        # Longest first: texts of like length share a batch, and the last batches to finish are the short ones.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]), reverse=True)
+        batches = [[texts[index] for index in order[at : at + _BATCH]] for at in range(0, len(order), _BATCH)]
         if len(batches) < 2:
-            yield from map(self._rows, batches)
-            return
-        pool = ThreadPoolExecutor(min(batch_threads(), len(batches)), thread_name_prefix="costkit-embed")
-        try:
-            yield from pool.map(self._rows, batches)
-        finally:
-            pool.shutdown(cancel_futures=True)
+            rows = [row for batch in batches for row in run(batch)]
+        else:
+            pool = ThreadPoolExecutor(min(batch_threads(), len(batches)), thread_name_prefix="costkit-embed")
+            try:
+                rows = [row for done in pool.map(run, batches) for row in done]
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda placed: placed[0])]
 
-    def _rows(self, batch: list[str]) -> Vectors:
-        import numpy as np
-
+    def _rows(self, batch: list[str]) -> list[Vectors]:
         rows = self._opened().embed([_encodable(text) for text in batch], batch_size=len(batch))
-        return np.array(list(rows), dtype=np.float32)
+        return [row.astype("float32") for row in rows]
 
     def _opened(self) -> TextEmbedding:
         model = self._model
@@ -175,6 +212,31 @@ class _FastembedEmbedder:
             with self._lock:
                 model = self._model = self._model or self._open_model()
         return model
+
+
+class _MinilmEmbedder(_FastembedEmbedder):
+    """The offline model, whose graph gives one vector per token."""
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        _check_texts(texts)
+        return self._each(texts, self._tokens)
+
+    def _tokens(self, batch: list[str]) -> list[TokenVectors]:
+        import numpy as np
+        from fastembed.text.onnx_text_model import OnnxTextModel
+
+        model = self._opened().model
+        assert isinstance(model, OnnxTextModel)  # noqa: S101 what _open_minilm registers
+        readable = [_encodable(text) for text in batch]
+        hidden = model.onnx_embed(readable).model_output
+        return [
+            TokenVectors(
+                # A copy, so that one text's tokens do not keep its whole batch alive.
+                vectors=np.array(rows[: sum(tokens.attention_mask)], dtype=np.float32),
+                spans=np.array(tokens.offsets[: sum(tokens.attention_mask)], dtype=np.int64),
+            )
+            for rows, tokens in zip(hidden, model.tokenize(readable), strict=True)
+        ]
 
 
 class _RememberingEmbedder:
@@ -205,6 +267,15 @@ class _RememberingEmbedder:
         for index, key in enumerate(keys):
             vectors[index] = rows[key]
         return vectors
+
+    @property
+    def embed_tokens(self) -> Callable[[Sequence[str]], list[TokenVectors]]:
+        """That of the embedder behind it, absent where it has none; not remembered, since it takes 100 times the room.
+
+        Raises:
+            AttributeError: It has none.
+        """
+        return self._embedder.embed_tokens  # type: ignore[attr-defined,no-any-return]
 
     def _recall(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         with self._lock:

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from costkit._onnxruntime import batch_threads
 from costkit.context import ContextReducer, Document, Reduction
+from costkit.context.relevance import Scores
+from costkit.context.sentences import Unit
 from costkit.errors import ConfigurationError, MissingExtraError
 from costkit.ledger.usage import Event
 from costkit.scope import Scope, use
@@ -167,7 +169,7 @@ def test_neighbours_are_joined_as_in_the_source_and_gaps_are_marked() -> None:
 
 def test_titles_count_against_the_budget_and_stand_over_their_passage() -> None:
     documents = numbered(LEAVE, TRAVEL, title="The rules of 2026 for all staff")
-    reduction = reducer(20).reduce("What may a hotel cost?", documents)
+    reduction = reducer(19).reduce("What may a hotel cost?", documents)
     assert reduction.context == "The rules of 2026 for all staff\nA hotel may cost 120 euros."
     assert reducer(12).reduce("What may a hotel cost?", documents).context == ""
 
@@ -283,27 +285,34 @@ def test_a_document_given_twice_counts_once() -> None:
 # --- nothing to say --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing bear on any question."""
-    monkeypatch.setattr("costkit.context.reduce.nothing_relevant", lambda scores: True)
+class Unmoved:
+    """Judges units by their place, and finds that none bears on the question."""
+
+    name = "unmoved"
+
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        return [0.0] * len(texts)
+
+    def judge(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Scores:
+        chances = [0.01] * len(units)
+        return Scores(relevance=[float(-at) for at in range(len(units))], probabilities=chances, nothing=True)
 
 
-@pytest.mark.usefixtures("nothing")
-def test_where_nothing_bears_on_the_question_the_originals_are_cut_to_the_budget() -> None:
+def test_where_nothing_bears_on_the_question_what_comes_closest_is_kept_within_the_budget() -> None:
     booked = Events()
-    reduction = reducer(18, recorder=booked).reduce("Who won the cup?", numbered(LEAVE, TRAVEL))
+    unmoved = reducer(18, recorder=booked, reranker=Unmoved(), embedder=None)
+    reduction = unmoved.reduce("Who won the cup?", numbered(LEAVE, TRAVEL))
     assert reduction.decision == "nothing"
     assert kept_texts(reduction) == ["Annual leave is 27 days.", "Carried days lapse on 31 March."]
-    assert all(isinstance(span.score, float) for span in reduction.kept)
+    assert all(isinstance(span.score, float) and span.probability == 0.01 for span in reduction.kept)
     assert [(event.decision, event.status) for event in booked.events] == [("nothing", "ok")]
 
 
-@pytest.mark.usefixtures("nothing")
 @pytest.mark.parametrize("budget", [18, 900])
 def test_where_nothing_bears_on_the_question_no_passages_are_left_on_request(budget: int) -> None:
     documents = numbered(LEAVE, TRAVEL)
-    reduction = reducer(budget, on_nothing="empty").reduce("Who won the cup?", documents)
+    unmoved = reducer(budget, on_nothing="empty", reranker=Unmoved(), embedder=None)
+    reduction = unmoved.reduce("Who won the cup?", documents)
     assert (reduction.decision, reduction.passages, reduction.context, reduction.tokens_after) == ("nothing", (), "", 0)
     assert {span.reason for span in reduction.dropped} == {"irrelevant"}
     assert reduction.reason == "nothing given bears on the question"

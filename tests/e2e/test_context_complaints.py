@@ -141,7 +141,7 @@ def test_9_a_reranker_of_ones_own_is_any_object_with_a_name_and_scores(make: Mak
         def score(self, question: str, texts: Sequence[str]) -> list[float]:
             return [float(len(text)) for text in texts]
 
-    reduction = make(14, reranker=Longest()).reduce(
+    reduction = make(9, reranker=Longest()).reduce(
         "?", [Source(id="a", text="A short one. The longest one stands here. Another one. A last one.")]
     )
     assert [span.text for span in reduction.kept] == ["The longest one stands here."]

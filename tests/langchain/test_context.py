@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests
 
 from costkit import ConfigurationError, Scope
 from costkit.context import ContextReducer
+from costkit.context.relevance import Scores
 from costkit.scope import use
 from costkit.testing import HashEmbedder, ListRecorder, WordCounter
 from langchain_costkit import CostkitDocumentCompressor, CostkitDocumentTransformer, CostkitRetriever
@@ -168,13 +170,24 @@ def test_a_kept_text_names_the_other_documents_that_it_stands_in(reducer: Contex
     assert cited.page_content[start:end] == KEPT
 
 
+class FindsNothing:
+    """A reranker to whom nothing given bears on the question."""
+
+    name = "finds nothing"
+
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        return [0.0] * len(texts)
+
+    def judge(self, question: str, documents: Sequence[object], units: Sequence[object]) -> Scores:
+        return Scores(relevance=[0.0] * len(units), probabilities=[0.01] * len(units), nothing=True)
+
+
 async def test_where_nothing_bears_on_the_question_no_document_comes_back_on_request(
-    retriever: BaseRetriever, recorder: ListRecorder, monkeypatch: pytest.MonkeyPatch
+    retriever: BaseRetriever, recorder: ListRecorder
 ) -> None:
-    monkeypatch.setattr("costkit.context.reduce.nothing_relevant", lambda scores: True)
     empty, keep = (
         ContextReducer(
-            budget_tokens=8, embedder=HashEmbedder(), counter=WordCounter(), recorder=recorder, on_nothing=on_nothing
+            budget_tokens=8, reranker=FindsNothing(), counter=WordCounter(), recorder=recorder, on_nothing=on_nothing
         )
         for on_nothing in ("empty", "keep")
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from pydantic import PrivateAttr
 from costkit import ConfigurationError, Scope
 from costkit.cache import ResponseCache
 from costkit.context import ContextReducer
+from costkit.context.relevance import Scores
 from costkit.scope import use
 from costkit.testing import HashEmbedder, ListRecorder
 from llamaindex_costkit import CostkitNodePostprocessor, CostkitQueryEngine, CostkitTransformComponent
@@ -168,7 +170,7 @@ def test_one_line_is_enough(
     nodes: list[NodeWithScore], monkeypatch: pytest.MonkeyPatch, recorder: ListRecorder
 ) -> None:
     monkeypatch.setattr("costkit.context.reduce.default_recorder", lambda: recorder)
-    monkeypatch.setattr("costkit.context.rerank.default_embedder", HashEmbedder)
+    monkeypatch.setattr("costkit.context.embedding.default_embedder", HashEmbedder)
 
     assert len(CostkitNodePostprocessor().postprocess_nodes(nodes, query_str=QUESTION)) == 2
     assert CostkitNodePostprocessor.class_name() == "CostkitNodePostprocessor"
@@ -256,12 +258,23 @@ def test_a_kept_text_names_the_other_nodes_that_it_stands_in(
     assert "costkit" not in left.get_content(metadata_mode=MetadataMode.LLM)
 
 
+class FindsNothing:
+    """A reranker to whom nothing given bears on the question."""
+
+    name = "finds nothing"
+
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        return [0.0] * len(texts)
+
+    def judge(self, question: str, documents: Sequence[object], units: Sequence[object]) -> Scores:
+        return Scores(relevance=[0.0] * len(units), probabilities=[0.01] * len(units), nothing=True)
+
+
 def test_where_nothing_bears_on_the_question_only_nodes_without_text_are_left_on_request(
-    nodes: list[NodeWithScore], recorder: ListRecorder, monkeypatch: pytest.MonkeyPatch
+    nodes: list[NodeWithScore], recorder: ListRecorder
 ) -> None:
-    monkeypatch.setattr("costkit.context.reduce.nothing_relevant", lambda scores: True)
     image = NodeWithScore(node=ImageNode(image_url="http://127.0.0.1/plan.png"))
-    reducer = ContextReducer(budget_tokens=16, embedder=HashEmbedder(), recorder=recorder, on_nothing="empty")
+    reducer = ContextReducer(budget_tokens=16, reranker=FindsNothing(), recorder=recorder, on_nothing="empty")
 
     assert CostkitNodePostprocessor(reducer=reducer).postprocess_nodes([*nodes, image], query_str=QUESTION) == [image]
     assert recorder.events[0].decision == "nothing"

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from costkit.context.economics import Economics as Economics
     from costkit.context.economics import Worth as Worth
     from costkit.context.economics import worth_compressing as worth_compressing
+    from costkit.context.embedding import from_embedder as from_embedder
     from costkit.context.reduce import ContextReducer as ContextReducer
     from costkit.context.reduce import reducer_for as reducer_for
     from costkit.context.rerank import Reranker as Reranker
-    from costkit.context.rerank import from_embedder as from_embedder
     from costkit.context.rerank import from_fastembed_cross_encoder as from_fastembed_cross_encoder
     from costkit.context.rerank import from_flashrank as from_flashrank
     from costkit.context.static import condense as condense
@@ -56,7 +56,7 @@ _HOMES = {
     "Reranker": "costkit.context.rerank",
     "Worth": "costkit.context.economics",
     "condense": "costkit.context.static",
-    "from_embedder": "costkit.context.rerank",
+    "from_embedder": "costkit.context.embedding",
     "from_fastembed_cross_encoder": "costkit.context.rerank",
     "from_flashrank": "costkit.context.rerank",
     "reducer_for": "costkit.context.reduce",

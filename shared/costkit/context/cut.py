@@ -8,13 +8,16 @@ from functools import cached_property
 
 from costkit.context.assemble import Order, arranged, best, joined, merged_places, whole, with_citations
 from costkit.context.document import Decision, Document, Dropped, DropReason, Passage, as_context
-from costkit.context.select import Budget, first_units, least_relevance, select, without_copies, without_least
+from costkit.context.relevance import Scores
+from costkit.context.select import Budget, first_units, least_relevance, select, shares, without_copies, without_least
 from costkit.context.sentences import Unit, copies, units_of
 from costkit.tokens import TokenCounter, upper_bound
 
-__all__ = ["Cut", "Scores", "Task", "cut_first", "cut_nothing", "cut_selected", "keep_whole", "nothing_relevant"]
+__all__ = ["Cut", "Task", "cut_first", "cut_nothing", "cut_selected", "keep_whole"]
 
 Reasons = Mapping[int, DropReason]
+
+_ESTIMATE_ERROR = 2  # tokens per unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +55,11 @@ class Task:
 
     def fits(self, passages: Sequence[Passage]) -> bool:
         """True if the joined text of ``passages`` is within the budget."""
-        return upper_bound(self.counter, as_context(passages)) <= self.budget_tokens
+        return self.spare(passages) >= 0
 
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """What a reranker says of each unit: its relevance, and if calibrated the probability that it is needed."""
-
-    relevance: Sequence[float]
-    probabilities: Sequence[float] | None = None
+    def spare(self, passages: Sequence[Passage]) -> int:
+        """Return what the joined text of ``passages`` leaves of the budget, below 0 if it does not fit."""
+        return self.budget_tokens - upper_bound(self.counter, as_context(passages))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,16 +70,6 @@ class Cut:
     dropped: tuple[Dropped, ...] = ()
     decision: Decision
     reason: str
-
-
-def nothing_relevant(scores: Scores) -> bool:
-    """True if no unit bears on the question: only probabilities can say so, since scores have no scale."""
-    if scores.probabilities is None:
-        return False
-    none_needed = 1.0
-    for probability in scores.probabilities:
-        none_needed *= 1 - probability
-    return none_needed > 0.5
 
 
 def keep_whole(task: Task, scores: Scores | None = None, *, failure: str = "") -> Cut:
@@ -132,15 +121,35 @@ def cut_first(task: Task, decision: Decision, reason: str, *, scores: Scores | N
     return _fitting(task, chosen, in_order, scores, {}, copied, decision, reason)
 
 
-def cut_selected(task: Task, scores: Scores) -> Cut:
-    """Cut the documents to the sentences that the question needs."""
-    relevance = scores.relevance
+def cut_selected(task: Task, scores: Scores, decision: Decision = "reduced", reason: str = "") -> Cut:
+    """Cut the documents to the sentences that the question needs most."""
+    relevance, worth = scores.relevance, shares(scores.relevance, in_log_odds=scores.in_log_odds)
     copied = without_copies(relevance, task.copies)
-    chosen = select(task.units, relevance, task.budget, left_out=copied)
-    least = least_relevance(relevance)
+    chosen = _packed(task, scores, worth, copied)
+    least = least_relevance(relevance, worth)
     reasons: Reasons = {index: "irrelevant" for index, value in enumerate(relevance) if value < least}
-    reason = f"the most relevant sentences within {task.budget_tokens} tokens"
-    return _fitting(task, chosen, relevance, scores, reasons, copied, "reduced", reason)
+    reason = reason or f"the most relevant sentences within {task.budget_tokens} tokens"
+    return _fitting(task, chosen, relevance, scores, reasons, copied, decision, reason)
+
+
+def _packed(task: Task, scores: Scores, worth: Sequence[float], copied: Collection[int]) -> set[int]:
+    """Pack by estimated costs, then again with what the joined text leaves of the budget, as long as that fits."""
+
+    def select_within(tokens: int) -> set[int]:
+        budget = replace(task.budget, tokens=tokens)
+        return select(task.units, scores.relevance, worth, budget, left_out=copied)
+
+    tokens = task.budget.tokens
+    chosen = select_within(tokens)
+    # Each unit's count is rounded up and its separator is an estimate: the sum is above the count of the joined text.
+    # That is little: what was left because nothing more is worth its tokens stays left.
+    spare = min(task.spare(_joined(task, chosen, scores)), _ESTIMATE_ERROR * len(chosen))
+    while spare > 0:
+        more = select_within(tokens + spare)
+        if task.fits(_joined(task, more, scores)):
+            chosen, tokens = more, tokens + spare
+        spare //= 2
+    return chosen
 
 
 def cut_nothing(task: Task, reason: str) -> Cut:

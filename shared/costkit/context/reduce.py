@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from costkit.context.assemble import Order
-from costkit.context.cut import Cut, Scores, Task, cut_first, cut_nothing, cut_selected, keep_whole, nothing_relevant
+from costkit.context.cut import Cut, Task, cut_first, cut_nothing, cut_selected, keep_whole
 from costkit.context.document import Document, Reduction, as_context, distinct
 from costkit.context.economics import Economics, Worth, worth_compressing
+from costkit.context.embedding import from_embedder
 from costkit.context.patience import Patience, in_thread
-from costkit.context.rerank import Reranker, from_embedder
-from costkit.context.select import in_context
+from costkit.context.relevance import Scores, scores_of
+from costkit.context.rerank import Reranker
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
@@ -202,7 +203,7 @@ class ContextReducer:
             self._warn_once(f"{self._reranker.name} failed, documents are cut to the budget instead: {error!r}")
             failure = f"scoring failed with {type(error).__name__}, so the documents are cut to the budget"
             return self._cut(question, task, None, fits=fits, failure=failure)
-        if nothing_relevant(scores):
+        if scores.nothing:
             return self._nothing(task, scores)
         return keep_whole(task, scores) if fits else cut_selected(task, scores)
 
@@ -218,7 +219,7 @@ class ContextReducer:
         reason = "nothing given bears on the question"
         if self._on_nothing == "empty":
             return cut_nothing(task, reason)
-        return cut_first(task, "nothing", f"{reason}, so the documents are cut to the budget", scores=scores)
+        return cut_selected(task, scores, "nothing", f"{reason}: what comes closest within {task.budget_tokens} tokens")
 
     def _scores(self, question: str, task: Task) -> Scores:
         if self._patience is None:
@@ -226,14 +227,7 @@ class ContextReducer:
         return self._patience.call(lambda: self._scored(question, task))
 
     def _scored(self, question: str, task: Task) -> Scores:
-        # A reranker of the user's own may give numpy's floats, which json does not take.
-        scores = [*map(float, self._reranker.score(question, [unit.view for unit in task.units]))]
-        document_scores = [*map(float, self._reranker.score(question, [_titled(one) for one in task.documents]))]
-        if len(scores) != len(task.units) or len(document_scores) != len(task.documents):
-            raise ValueError(f"{self._reranker.name} gave {len(scores)} scores for {len(task.units)} texts")
-        if not all(map(math.isfinite, (*scores, *document_scores))):
-            raise ValueError(f"{self._reranker.name} gave a score that is no finite number")
-        return Scores(relevance=in_context(task.units, scores, document_scores))
+        return scores_of(self._reranker, question, task.documents, task.units)
 
     def _record(self, reduction: Reduction, documents: int, scope: Scope, run_id: str | None) -> None:
         worth = reduction.economics
@@ -280,11 +274,6 @@ def check_k(k: int | None) -> int | None:
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
         raise ConfigurationError(f"k must be an integer of 1 or more, got {k!r}")
     return k
-
-
-def _titled(document: Document) -> str:
-    """Return a document as indexes commonly embed it, so that its vector may be at hand already."""
-    return f"{document.title}\n{document.text}" if document.title else document.text
 
 
 def reducer_for(reducer: ContextReducer | None, *, budget_tokens: int | None) -> ContextReducer:

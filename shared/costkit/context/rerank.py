@@ -1,21 +1,16 @@
-"""How well texts answer a question: one protocol, and makers for an embedder, FlashRank and fastembed cross-encoders."""
+"""How well texts answer a question: one protocol, and makers for FlashRank and fastembed cross-encoders."""
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from costkit._onnxruntime import batch_threads, disable_telemetry
-from costkit.embed import Embedder, default_embedder, remember
 from costkit.errors import ConfigurationError, MissingExtraError, ModelFileError
 from costkit.home import models_home
-from costkit.text import words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +18,8 @@ if TYPE_CHECKING:
     from flashrank import Ranker
     from numpy.typing import NDArray
 
-__all__ = ["Reranker", "from_embedder", "from_fastembed_cross_encoder", "from_flashrank"]
+__all__ = ["Reranker", "from_fastembed_cross_encoder", "from_flashrank"]
 
-_LEXICAL_WEIGHT = 0.9
-_BM25_SATURATION = 1.2
-_BM25_LENGTH = 0.5
 # Cross-encoders pad a batch to its longest text: texts of like length go together, in batches of this size.
 _BATCH = 32
 
@@ -43,81 +35,6 @@ class Reranker(Protocol):
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
         """Return one score per text, in the order given; higher is better. ``texts`` is not changed."""
         ...
-
-
-# --- with nothing but the embedder -----------------------------------------------------------------------------------
-
-
-def from_embedder(embedder: Embedder | None = None) -> Reranker:
-    """Make a reranker that adds BM25 over the texts to the cosine of text and question.
-
-    Vectors are remembered by content, so that a text costs its embedding once.
-
-    Args:
-        embedder: Turns texts into vectors. Default: ``costkit.embed.default_embedder()``, opened at the first use.
-    """
-    return _EmbeddingReranker(None if embedder is None else remember(embedder))
-
-
-class _EmbeddingReranker:
-    def __init__(self, embedder: Embedder | None) -> None:
-        self._embedder = embedder
-
-    @property
-    def name(self) -> str:
-        return f"embedding:{'default' if self._embedder is None else self._embedder.name}"
-
-    def score(self, question: str, texts: Sequence[str]) -> list[float]:
-        if not texts:
-            return []
-        if self._embedder is None:
-            self._embedder = default_embedder()
-        vectors = self._embedder.embed([question, *texts])
-        cosines = (vectors[1:] @ vectors[0]).tolist()
-        lexical = _bm25(_term_counts(question), [_term_counts(text) for text in texts])
-        # Rounded, because the last digits of a vector depend on the batch it was computed in.
-        return [round(cosine + _LEXICAL_WEIGHT * word, 5) for cosine, word in zip(cosines, lexical, strict=True)]
-
-
-_FUNCTION_WORDS = frozenset(
-    "a an the of to in on at for and or is are was were be been do does did i we my our you your it its this that "
-    "with by from as if how what when which who where why can could may must will would should have has had not no "
-    "me us they them their he she his her there than then into about".split()
-)
-_ENDINGS = ("ations", "ation", "ings", "ing", "edly", "ed", "ies", "es", "s", "ly")
-
-
-@lru_cache(maxsize=32_768)  # the same chunks are retrieved again and again, and cutting them into words takes longest
-def _term_counts(text: str) -> Mapping[str, int]:
-    return Counter(_stem(word) for word in words(text) if word not in _FUNCTION_WORDS)
-
-
-def _stem(word: str) -> str:
-    """Cut the commonest English ending off; crude, but the same on both sides of a comparison."""
-    for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) > 2:
-            return word[: -len(ending)]
-    return word
-
-
-def _bm25(question: Mapping[str, int], texts: Sequence[Mapping[str, int]]) -> list[float]:
-    """Return BM25 of each text over these texts, as a share (0 to 1) of the most that the question could reach."""
-    rarity = {word: _rarity(sum(word in text for text in texts), len(texts)) for word in question}
-    most = sum(rarity.values()) * (_BM25_SATURATION + 1)
-    lengths = [sum(text.values()) for text in texts]
-    average = sum(lengths) / len(texts)
-    if not most or not average:
-        return [0.0] * len(texts)
-    scores = []
-    for text, length in zip(texts, lengths, strict=True):
-        damping = _BM25_SATURATION * (1 - _BM25_LENGTH + _BM25_LENGTH * length / average)
-        hits = (rarity[word] * text[word] / (text[word] + damping) for word in question if word in text)
-        scores.append(sum(hits) * (_BM25_SATURATION + 1) / most)
-    return scores
-
-
-def _rarity(holding: int, total: int) -> float:
-    return math.log(1 + (total - holding + 0.5) / (holding + 0.5))
 
 
 # --- cross-encoders --------------------------------------------------------------------------------------------------

@@ -1,0 +1,151 @@
+"""The default reranker: vectors of passages, sentences and tokens, and shared words, which need only an embedder."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from costkit.context.answers import asked_for, holds
+from costkit.context.document import Document
+from costkit.context.hops import links
+from costkit.context.late import Reader, late_interaction, read_question
+from costkit.context.lexical import bm25, coverage, rarity, term_counts
+from costkit.context.relevance import Observed, Scores, shipped, titled
+from costkit.context.rerank import Reranker
+from costkit.context.sentences import Unit
+from costkit.embed import Embedder, TokenEmbedder, default_embedder, remember, token_embedder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["EmbeddingReranker", "from_embedder"]
+
+_LEXICAL_WEIGHT = 0.9
+_SUPPORTING = ("heading", "header")
+
+
+def from_embedder(embedder: Embedder | None = None) -> Reranker:
+    """Make the reranker that needs nothing but an embedder.
+
+    It weighs a sentence by its words and its vector, by its passage, by whether it holds the kind of thing that is
+    asked for, and by whether the best passages name its passage. An embedder that tells the vectors of tokens, as
+    ``minilm`` does, reads each passage once and is compared by late interaction too. What was read is remembered by
+    content, so that a text costs its embedding once.
+
+    Args:
+        embedder: Turns texts into vectors. Default: ``costkit.embed.default_embedder()``, opened at the first use.
+    """
+    return EmbeddingReranker(None if embedder is None else remember(embedder))
+
+
+class EmbeddingReranker:
+    """A ``Reranker`` over texts, and a ``Judge`` of units in their documents."""
+
+    def __init__(self, embedder: Embedder | None) -> None:
+        self._embedder = embedder
+        self._reader: Reader | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """What scores: ``embedding:minilm``, for example."""
+        return f"embedding:{'default' if self._embedder is None else self._embedder.name}"
+
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        """Return the cosine of question and text with BM25 over the texts added."""
+        if not texts:
+            return []
+        vectors = self._opened().embed([question, *texts])
+        cosines = (vectors[1:] @ vectors[0]).tolist()
+        lexical = bm25(term_counts(question), [term_counts(text) for text in texts])
+        # Rounded, because the last digits of a vector depend on the batch it was computed in.
+        return [round(cosine + _LEXICAL_WEIGHT * word, 5) for cosine, word in zip(cosines, lexical, strict=True)]
+
+    def judge(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Scores:
+        """Return the scores of each unit, by the shipped coefficients."""
+        fitted = shipped()["vectors" if token_embedder(self._opened()) is None else "tokens"]
+        return fitted.scores(self.observe(question, documents, units))
+
+    def observe(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Observed:
+        """Return what is seen of each unit: the features of the fitted relevance."""
+        import numpy as np
+
+        tokens = token_embedder(self._opened())
+        dense = (
+            self._by_vectors(question, documents, units)
+            if tokens is None
+            else self._by_tokens(tokens, question, documents, units)
+        )
+        ranks = [unit.rank for unit in units]
+        return Observed(
+            values=np.column_stack([dense, _lexical(question, documents, units), _worded(question, units)]),
+            ranks=ranks,
+            links=links([document.title for document in documents], [unit.text for unit in units], ranks),
+        )
+
+    def _by_tokens(
+        self, tokens: TokenEmbedder, question: str, documents: Sequence[Document], units: Sequence[Unit]
+    ) -> NDArray[np.float64]:
+        import numpy as np
+
+        with self._lock:
+            reader = self._reader = self._reader or Reader(tokens)
+        groups = [(documents[rank], list(its)) for rank, its in groupby(units, key=lambda unit: unit.rank)]
+        asked = read_question(tokens, question)
+        columns = [
+            np.column_stack(
+                [late_interaction(asked, reading), reading.units @ asked.vector, reading.windows @ asked.vector]
+            )
+            for reading in reader.read([document for document, _ in groups], [its for _, its in groups])
+        ]
+        return np.concatenate(columns) if columns else np.zeros((0, 3))
+
+    def _by_vectors(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> NDArray[np.float64]:
+        import numpy as np
+
+        texts = [question, *(unit.view for unit in units), *map(titled, documents)]
+        vectors = self._opened().embed(texts)
+        cosines = vectors[1:] @ vectors[0]
+        of_units, of_documents = cosines[: len(units)], cosines[len(units) :]
+        passages = of_documents[[unit.rank for unit in units]] if units else of_units
+        return np.column_stack([np.zeros(len(units)), _standard(of_units), _standard(passages)])
+
+    def _opened(self) -> Embedder:
+        if self._embedder is None:
+            self._embedder = default_embedder()
+        return self._embedder
+
+
+def _standard(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring the cosines of one question to mean 0 and deviation 1: embedders differ in how close they put all texts."""
+    if not len(cosines):
+        return cosines
+    standard: NDArray[np.float32] = (cosines - cosines.mean()) / (cosines.std() + 1e-6)
+    return standard
+
+
+def _lexical(question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[tuple[float, float, float]]:
+    """Return for each unit BM25 of its view, BM25 of its passage, and the share of the question's terms in that."""
+    asked = term_counts(question)
+    passages = [term_counts(titled(document)) for document in documents]
+    rare = rarity(asked, passages)
+    covered = [coverage(rare, passage) for passage in passages]
+    of_passages = bm25(asked, passages)
+    of_units = bm25(asked, [term_counts(unit.view) for unit in units])
+    return [(value, of_passages[unit.rank], covered[unit.rank]) for value, unit in zip(of_units, units, strict=True)]
+
+
+def _worded(question: str, units: Sequence[Unit]) -> list[tuple[float, float]]:
+    """Return whether each unit holds the kind of thing that is asked for, and whether it opens its document."""
+    kind, known = asked_for(question), term_counts(question)
+    opening: set[int] = set()
+    found = []
+    for unit in units:
+        opens = unit.kind not in _SUPPORTING and unit.rank not in opening
+        if opens:
+            opening.add(unit.rank)
+        found.append((float(kind is not None and holds(kind, unit.text, known)), float(opens)))
+    return found

@@ -1,0 +1,219 @@
+"""How much each unit bears on a question: from any reranker's scores, or fitted where a reranker weighs more than one.
+
+The fitted relevance is a linear model over nine features, with signs fixed beforehand: none of them ever lowers it. Its
+weights are log odds of one unit of a question's candidates against another, and a logistic curve over them gives the
+probability that a unit is needed. docs/context.md says what they were fitted on and how they carry over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from costkit.context.document import Document
+from costkit.context.hops import named_by_the_best
+from costkit.context.rerank import Reranker
+from costkit.context.sentences import Unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+
+__all__ = [
+    "FEATURES",
+    "Fitted",
+    "Judge",
+    "Observed",
+    "Scores",
+    "log_odds",
+    "scores_of",
+    "shipped",
+    "titled",
+    "with_links",
+]
+
+# What the fitted relevance sees of a unit; the last is the second hop, which needs the relevance of the others.
+FEATURES = (
+    "late_interaction",
+    "sentence_cosine",
+    "passage_cosine",
+    "sentence_terms",
+    "passage_terms",
+    "passage_coverage",
+    "answer_kind",
+    "opening",
+    "named",
+)
+_SHIPPED = "relevance.json"
+
+# Tuned on the development families of the handbook golden set, for rerankers that score one text at a time.
+_NEIGHBOUR_WEIGHT = 0.3
+_DOCUMENT_WEIGHT = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a reranker says of each unit.
+
+    Attributes:
+        relevance: How much it bears on the question, higher is better.
+        in_log_odds: True if relevance is in log odds of one unit against another; else its scale is not known.
+        probabilities: For each unit that it is needed, or None where nothing was fitted for the reranker in use.
+        answerable: The probability that the documents hold what the question asks for, or None likewise.
+        nothing: True if that probability is so low that the documents are better left out.
+    """
+
+    relevance: Sequence[float]
+    in_log_odds: bool = False
+    probabilities: Sequence[float] | None = None
+    answerable: float | None = None
+    nothing: bool = False
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A reranker that weighs units in their documents by itself."""
+
+    def judge(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Scores:
+        """Return the scores of ``units``, which are all the units of ``documents`` in order."""
+        ...
+
+
+def scores_of(reranker: Reranker, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> Scores:
+    """Return how relevant ``units``, which are all the units of ``documents`` in order, are to ``question``.
+
+    Raises:
+        ValueError: The reranker gave too few scores, or one that is no finite number.
+    """
+    if isinstance(reranker, Judge):
+        found = reranker.judge(question, documents, units)
+    else:
+        # A reranker of the user's own may give numpy's floats, which json does not take.
+        scores = [*map(float, reranker.score(question, [unit.view for unit in units]))]
+        document_scores = [*map(float, reranker.score(question, [titled(document) for document in documents]))]
+        if len(scores) != len(units) or len(document_scores) != len(documents):
+            raise ValueError(f"{reranker.name} gave {len(scores)} scores for {len(units)} texts")
+        found = Scores(relevance=_in_context(units, scores, document_scores))
+    if not all(map(math.isfinite, found.relevance)):
+        raise ValueError(f"{reranker.name} gave a score that is no finite number")
+    return found
+
+
+def titled(document: Document) -> str:
+    """Return a document as indexes commonly embed it, so that its vector may be at hand already."""
+    return f"{document.title}\n{document.text}" if document.title else document.text
+
+
+def _in_context(units: Sequence[Unit], scores: Sequence[float], document_scores: Sequence[float]) -> list[float]:
+    """Return each unit's relevance: its own score, with its better neighbour's and its document's added.
+
+    An answer often stands beside the sentence that sounds like the question, in a document that is about it.
+    """
+    relevance = []
+    for index, unit in enumerate(units):
+        beside = [at for at in (index - 1, index + 1) if 0 <= at < len(units) and units[at].rank == unit.rank]
+        neighbour = max((scores[at] for at in beside), default=0.0)
+        relevance.append(scores[index] + _NEIGHBOUR_WEIGHT * neighbour + _DOCUMENT_WEIGHT * document_scores[unit.rank])
+    return relevance
+
+
+# --- the fitted relevance --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What is seen of the candidates of one question.
+
+    Attributes:
+        values: The features but the last, of shape (units, len(FEATURES) - 1).
+        ranks: The document that each unit stands in.
+        links: For each document, the documents that name it.
+    """
+
+    values: Values
+    ranks: Sequence[int]
+    links: Sequence[set[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Coefficients of the fitted relevance.
+
+    Attributes:
+        weights: Log odds per unit of each of ``FEATURES``.
+        needed: Logistic coefficients of the probability that a unit is needed: ``level`` of its log odds, ``behind``
+            of how far it is behind the best unit, and ``intercept``; None if none were fitted.
+        answerable: Logistic coefficients of the probability that the documents hold what is asked for: of the most
+            ``late_interaction`` and ``sentence_cosine`` that a unit has, and ``intercept``; None if none were fitted.
+        abstain_below: The probability of being answerable below which nothing is relevant.
+    """
+
+    weights: Mapping[str, float]
+    needed: Mapping[str, float] | None = None
+    answerable: Mapping[str, float] | None = None
+    abstain_below: float = 0.0
+
+    def scores(self, observed: Observed) -> Scores:
+        """Return the relevance and probability of each unit."""
+        odds = log_odds(self.weights, with_links(self.weights, observed))
+        # Rounded, because the last digits of a vector depend on the batch it was computed in.
+        relevance = [round(float(value), 3) for value in odds]
+        answerable = self._answerable(observed.values)
+        return Scores(
+            relevance=relevance,
+            in_log_odds=True,
+            probabilities=self._needed(relevance),
+            answerable=answerable,
+            nothing=answerable is not None and answerable < self.abstain_below,
+        )
+
+    def _needed(self, relevance: Sequence[float]) -> list[float] | None:
+        if self.needed is None:
+            return None
+        level, behind, intercept = (self.needed[name] for name in ("level", "behind", "intercept"))
+        best = max(relevance, default=0.0)
+        return [_logistic(level * value + behind * (value - best) + intercept) for value in relevance]
+
+    def _answerable(self, values: Values) -> float | None:
+        if self.answerable is None or not len(values):
+            return None
+        most = dict(zip(FEATURES, values.max(axis=0).tolist(), strict=False))
+        return _logistic(sum(weight * most.get(name, 1.0) for name, weight in self.answerable.items()))
+
+
+def with_links(weights: Mapping[str, float], observed: Observed) -> Values:
+    """Return all features, of shape (units, len(FEATURES)): the second hop starts from the relevance without it."""
+    import numpy as np
+
+    odds = log_odds(weights, observed.values)
+    best = [float("-inf")] * len(observed.links)
+    for rank, value in zip(observed.ranks, odds.tolist(), strict=True):
+        best[rank] = max(best[rank], value)
+    named = named_by_the_best(observed.links, best)
+    return np.column_stack([observed.values, [named[rank] for rank in observed.ranks]])
+
+
+def log_odds(weights: Mapping[str, float], values: Values) -> Values:
+    """Return the weighted sum of the first features, as many as there are columns in ``values``."""
+    import numpy as np
+
+    found: Values = values @ np.array([weights.get(name, 0.0) for name in FEATURES[: values.shape[1]]])
+    return found
+
+
+def _logistic(odds: float) -> float:
+    return 1 / (1 + math.exp(-max(min(odds, 30.0), -30.0)))
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Mapping[str, Fitted]:
+    """Return the shipped coefficients: ``tokens`` for an embedder that tells token vectors, ``vectors`` for others."""
+    stored = json.loads(files("costkit.context").joinpath(_SHIPPED).read_text(encoding="utf-8"))
+    return {name: Fitted(**stored[name]) for name in ("tokens", "vectors")}

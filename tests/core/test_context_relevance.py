@@ -1,0 +1,230 @@
+"""What the default reranker sees of a sentence, how it weighs it, and what is packed into a budget."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from itertools import chain, combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from costkit.context import ContextReducer, Document, from_embedder
+from costkit.context.answers import asked_for, holds
+from costkit.context.hops import links, named_by_the_best
+from costkit.context.knapsack import pack
+from costkit.context.late import Reader, late_interaction, read_question
+from costkit.context.lexical import term_counts
+from costkit.context.relevance import FEATURES, Fitted, Observed, shipped
+from costkit.context.select import least_relevance, shares
+from costkit.context.sentences import units_of
+from costkit.embed import TokenVectors
+from costkit.testing import HashEmbedder, ListRecorder
+from costkit.tokens import default_counter
+
+
+class WordTokens(HashEmbedder):
+    """Every word is a token with a direction of its own; longer texts than ``reads`` words are cut."""
+
+    def __init__(self, *, reads: int = 1000) -> None:
+        super().__init__()
+        self.name = f"words-{reads}"
+        self.reads = reads
+        self.asked: list[str] = []
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        self.asked += texts
+        return [self._tokens(text) for text in texts]
+
+    def _tokens(self, text: str) -> TokenVectors:
+        spans, at = [(0, 0)], 0
+        for word in text.split()[: self.reads]:
+            at = text.index(word, at)
+            spans.append((at, at + len(word)))
+            at += len(word)
+        vectors = np.full((len(spans), self.dimensions), 1e-3, dtype=np.float32)
+        for row, (start, end) in zip(vectors, spans, strict=True):
+            row[zlib.crc32(text[start:end].strip(".?,").lower().encode()) % self.dimensions] += 1
+        return TokenVectors(vectors=vectors, spans=np.array(spans))
+
+
+def document(text: str, *, title: str = "", name: str = "d") -> Document:
+    return Document(id=name, text=text, title=title)
+
+
+TRAVEL = "Trains are booked second class. A hotel may cost 120 euros. Taxis need a reason."
+
+
+# --- late interaction ------------------------------------------------------------------------------------------------
+
+
+def interaction(embedder: WordTokens, question: str, given_document: Document) -> list[float]:
+    units = units_of([given_document], default_counter())
+    (reading,) = Reader(embedder).read([given_document], [units])
+    return late_interaction(read_question(embedder, question), reading)
+
+
+def test_a_sentence_that_has_the_words_of_the_question_is_closest_to_it() -> None:
+    found = interaction(WordTokens(), "hotel cost", document(TRAVEL))
+    assert found.index(max(found)) == 1
+    assert found[1] == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_title_speaks_for_every_sentence() -> None:
+    plain = interaction(WordTokens(), "Lisbon hotel", document(TRAVEL))
+    under_title = interaction(WordTokens(), "Lisbon hotel", document(TRAVEL, title="Lisbon"))
+    assert all(after > before for before, after in zip(plain, under_title, strict=True))
+
+
+@pytest.mark.parametrize("reads", [3, 7, 12])
+def test_a_document_that_is_longer_than_the_model_reads_is_read_to_its_end(reads: int) -> None:
+    found = interaction(WordTokens(reads=reads), "taxis", document(TRAVEL, title="Lisbon"))
+    assert found.index(max(found)) == 2
+
+
+def test_a_document_is_read_once_however_many_questions_are_asked() -> None:
+    embedder = WordTokens()
+    reducer = ContextReducer(budget_tokens=12, embedder=embedder, recorder=ListRecorder())
+    for question in ("What may a hotel cost?", "Who may take a taxi?"):
+        reducer.reduce(question, [document(TRAVEL)])
+    assert embedder.asked.count(TRAVEL) == 1
+
+
+def test_texts_without_a_word_are_taken() -> None:
+    reranker = from_embedder(WordTokens())
+    documents = [document("", name="a"), document("...", name="b"), document(TRAVEL, name="c")]
+    units = units_of(documents, default_counter())
+    for question in ("", "?", "hotel"):
+        assert len(reranker.judge(question, documents, units).relevance) == len(units)  # type: ignore[attr-defined]
+    assert list(reranker.judge("hotel", [], []).relevance) == []  # type: ignore[attr-defined]
+
+
+# --- what is asked for -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "holding", "lacking"),
+    [
+        ("How many seats does the plan hold?", "It holds twelve seats.", "It holds seats for everyone."),
+        ("When did the plant open?", "It opened in March.", "It opened soon after."),
+        ("Who runs the plant?", "It is run by Ada Lovelace.", "It is run by its owner."),
+        ("In which country is the plant?", "The plant lies in Norway.", "The plant lies far away."),
+    ],
+)
+def test_a_sentence_holds_what_is_asked_for_or_not(question: str, holding: str, lacking: str) -> None:
+    kind = asked_for(question)
+    assert kind is not None
+    known = term_counts(question)
+    assert holds(kind, holding, known)
+    assert not holds(kind, lacking, known)
+
+
+def test_a_name_that_the_question_has_already_is_no_answer() -> None:
+    question = "Who is the aunt of Ada Lovelace?"
+    assert not holds("name", "Then Ada Lovelace went home.", term_counts(question))
+    assert asked_for("Describe the plant.") is None
+
+
+# --- the second hop --------------------------------------------------------------------------------------------------
+
+
+def test_a_passage_is_linked_from_those_that_name_its_title() -> None:
+    titles = ["Fargo (film)", "Roger Deakins", "Roger Deakins", "It"]
+    texts = ["Fargo was shot by Roger Deakins.", "Deakins shot Fargo.", "Roger Deakins won.", "It is a novel. Fargos."]
+    assert links(titles, texts, [0, 1, 2, 3]) == [{1}, {0}, {0}, set()]
+
+
+def test_the_best_passage_recommends_most() -> None:
+    strong, weak, none = named_by_the_best([{1}, {2}, set()], [0.0, 5.0, 2.0])
+    assert strong == 1.0
+    assert 0 < weak < strong
+    assert none == 0.0
+
+
+def test_the_passage_that_the_best_one_names_is_kept_for_the_second_half_of_the_answer() -> None:
+    documents = [
+        document("The film Blue Harbour was directed by Ida Brandt.", title="Blue Harbour", name="film"),
+        document("She was born in a small town near the coast.", title="Ida Brandt", name="person"),
+        document("She was born in a large town near the coast.", title="Eva Holm", name="other"),
+    ]
+    reducer = ContextReducer(budget_tokens=36, embedder=WordTokens(), recorder=ListRecorder())
+    kept = reducer.reduce("Where was the director of the film Blue Harbour born?", documents).kept
+    assert {span.document_id for span in kept} == {"film", "person"}
+
+
+# --- weights and probabilities ---------------------------------------------------------------------------------------
+
+
+def test_no_shipped_weight_ever_lowers_a_relevance() -> None:
+    for fitted in shipped().values():
+        assert set(fitted.weights) == set(FEATURES)
+        assert all(weight >= 0 for weight in fitted.weights.values())
+
+
+def test_a_more_relevant_sentence_is_needed_more_probably() -> None:
+    documents = [document(TRAVEL)]
+    units = units_of(documents, default_counter())
+    scores = from_embedder(WordTokens()).judge("What may a hotel cost?", documents, units)  # type: ignore[attr-defined]
+    by_relevance = sorted(zip(scores.relevance, scores.probabilities, strict=True))
+    assert [chance for _, chance in by_relevance] == sorted(scores.probabilities)
+    assert all(0 < chance < 1 for chance in scores.probabilities)
+
+
+def test_an_embedder_that_nothing_was_fitted_for_gives_no_probabilities() -> None:
+    documents = [document(TRAVEL)]
+    units = units_of(documents, default_counter())
+    scores = from_embedder(HashEmbedder()).judge("What may a hotel cost?", documents, units)  # type: ignore[attr-defined]
+    assert (scores.probabilities, scores.answerable, scores.nothing) == (None, None, False)
+    assert list(scores.relevance).index(max(scores.relevance)) == 1
+
+
+def test_nothing_is_relevant_below_the_threshold_of_being_answerable() -> None:
+    values = np.zeros((2, len(FEATURES) - 1))
+    values[1, 0] = 0.4
+    observed = Observed(values=values, ranks=[0, 0], links=[set()])
+    answerable = {"late_interaction": 10.0, "intercept": -5.0}
+    lenient = Fitted(weights={}, answerable=answerable, abstain_below=0.2).scores(observed)
+    strict = Fitted(weights={}, answerable=answerable, abstain_below=0.3).scores(observed)
+    assert lenient.answerable == strict.answerable == pytest.approx(1 / (1 + np.exp(1.0)))
+    assert (lenient.nothing, strict.nothing) == (False, True)
+
+
+def test_the_scale_of_a_reranker_does_not_matter() -> None:
+    relevance = [0.1, 0.9, 0.4, 0.2]
+    assert shares([100 * value - 7 for value in relevance]) == pytest.approx(shares(relevance))
+    assert sum(shares(relevance)) == pytest.approx(1.0)
+    assert shares([3.0, 3.0]) == [0.5, 0.5]
+    assert shares([1.0, 0.0], in_log_odds=True)[0] == pytest.approx(np.e / (np.e + 1))
+    assert least_relevance([], []) == 0.0
+
+
+# --- the knapsack ----------------------------------------------------------------------------------------------------
+
+ITEMS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9), st.integers(0, 20)), max_size=9)
+
+
+@settings(deadline=None)
+@given(items=ITEMS, opening=st.tuples(*[st.integers(0, 6)] * 3), capacity=st.integers(0, 30))
+def test_what_is_packed_fits_and_nothing_that_fits_is_worth_more(
+    items: list[tuple[int, int, int]], opening: tuple[int, ...], capacity: int
+) -> None:
+    items = sorted(items)
+    boxes, costs, values = [item[0] for item in items], [item[1] for item in items], [item[2] for item in items]
+
+    def cost(chosen: Sequence[int]) -> int:
+        return sum(costs[at] for at in chosen) + sum(opening[box] for box in {boxes[at] for at in chosen})
+
+    packed = pack(values, costs, boxes, opening, capacity)
+    subsets = chain.from_iterable(combinations(range(len(items)), size) for size in range(len(items) + 1))
+    most = max(sum(values[at] for at in chosen) for chosen in subsets if cost(chosen) <= capacity)
+    assert cost(list(packed)) <= capacity
+    assert sum(values[at] for at in packed) == most
+
+
+def test_a_budget_beyond_the_exact_range_is_kept_too() -> None:
+    costs = [700] * 40
+    packed = pack([1.0] * 40, costs, [0] * 40, [5], 20_001)
+    assert sum(costs[at] for at in packed) + 5 <= 20_001
+    assert len(packed) >= 26
