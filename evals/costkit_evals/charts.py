@@ -31,6 +31,7 @@ __all__ = [
     "segments",
     "success_cost",
     "tier_shares",
+    "tokens_and_recall",
 ]
 
 GREY, BLUE, GREEN, RED = "#7b8794", "#2f6db5", "#2e8b6f", "#c4512d"
@@ -160,6 +161,38 @@ def cost_quality(points: Sequence[Point], *, quality: str) -> str:
     axes.set_ylabel(f"{quality} (higher is better)")
     _margin_labels(axes, points)
     return _svg(figure, f"plane-{quality.replace(' ', '-')}")
+
+
+@mpl.rc_context(STYLE)
+def tokens_and_recall(
+    points: Sequence[tuple[float, Estimate]], *, reference: float, margin: float, chosen: int | None
+) -> str:
+    """Draw recall with its interval against the tokens left, the reference and the margin below it.
+
+    Args:
+        points: Tokens and recall of each setting.
+        reference: Recall of what is not cut.
+        margin: The loss of it that is allowed.
+        chosen: The place of the chosen setting among the points, if any.
+    """
+    figure, axes = _axes(height=3.2)
+    for place, (tokens, recall) in enumerate(points):
+        colour = GREEN if place == chosen else GREY
+        label = "chosen" if place == chosen else None
+        axes.errorbar(
+            tokens, recall.value, yerr=_arms(recall), fmt="o", markersize=5, color=colour, elinewidth=1, label=label
+        )
+    for level, style, text in (
+        (reference, "-", "all that was found"),
+        (reference - margin, "--", "the margin below it"),
+    ):
+        axes.axhline(level, color=RED, linewidth=1, linestyle=style, label=text)
+    axes.grid(visible=True)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("context tokens per question (lower is better)")
+    axes.set_ylabel("recall of what is needed")
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3)
+    return _svg(figure, "tokens-and-recall")
 
 
 @mpl.rc_context(STYLE)

@@ -36,13 +36,13 @@ class Retrieved:
     score: float
 
 
-def cut(corpus: Sequence[Document]) -> list[Chunk]:
-    """Cut every document into overlapping chunks with LangChain's recursive splitter."""
+def cut(
+    corpus: Sequence[Document], *, characters: int = CHUNK_CHARACTERS, overlap: int = OVERLAP_CHARACTERS
+) -> list[Chunk]:
+    """Cut every document into chunks of at most so many characters with LangChain's recursive splitter."""
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
-    splitter = RecursiveCharacterTextSplitter(
-        chunk_size=CHUNK_CHARACTERS, chunk_overlap=OVERLAP_CHARACTERS, add_start_index=True
-    )
+    splitter = RecursiveCharacterTextSplitter(chunk_size=characters, chunk_overlap=overlap, add_start_index=True)
     return [
         Chunk(
             id=f"{document.id}#{piece.metadata['start_index']}",

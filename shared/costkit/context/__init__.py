@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from costkit.context.economics import Worth as Worth
     from costkit.context.economics import worth_compressing as worth_compressing
     from costkit.context.embedding import from_embedder as from_embedder
+    from costkit.context.profile import Profile as Profile
     from costkit.context.reduce import ContextReducer as ContextReducer
     from costkit.context.reduce import reducer_for as reducer_for
     from costkit.context.rerank import Reranker as Reranker
@@ -33,6 +34,7 @@ __all__ = [
     "Kept",
     "Passage",
     "Place",
+    "Profile",
     "Reduction",
     "Reranker",
     "Worth",
@@ -52,6 +54,7 @@ _HOMES = {
     "Kept": "costkit.context.document",
     "Passage": "costkit.context.document",
     "Place": "costkit.context.document",
+    "Profile": "costkit.context.profile",
     "Reduction": "costkit.context.document",
     "Reranker": "costkit.context.rerank",
     "Worth": "costkit.context.economics",

@@ -29,6 +29,7 @@ class Task:
     budget_tokens: int
     order: Order
     k: int | None
+    enough: float
 
     @cached_property
     def units(self) -> Sequence[Unit]:
@@ -125,19 +126,19 @@ def cut_selected(task: Task, scores: Scores, decision: Decision = "reduced", rea
     """Cut the documents to the sentences that the question needs most."""
     relevance, worth = scores.relevance, shares(scores.relevance, in_log_odds=scores.in_log_odds)
     copied = without_copies(relevance, task.copies)
-    chosen = _packed(task, scores, worth, copied)
-    least = least_relevance(relevance, worth)
+    least = least_relevance(relevance, worth, enough=task.enough)
+    chosen = _packed(task, scores, worth, least, copied)
     reasons: Reasons = {index: "irrelevant" for index, value in enumerate(relevance) if value < least}
     reason = reason or f"the most relevant sentences within {task.budget_tokens} tokens"
     return _fitting(task, chosen, relevance, scores, reasons, copied, decision, reason)
 
 
-def _packed(task: Task, scores: Scores, worth: Sequence[float], copied: Collection[int]) -> set[int]:
+def _packed(task: Task, scores: Scores, worth: Sequence[float], least: float, copied: Collection[int]) -> set[int]:
     """Pack by estimated costs, then again with what the joined text leaves of the budget, as long as that fits."""
 
     def select_within(tokens: int) -> set[int]:
         budget = replace(task.budget, tokens=tokens)
-        return select(task.units, scores.relevance, worth, budget, left_out=copied)
+        return select(task.units, scores.relevance, worth, budget, least=least, left_out=copied)
 
     tokens = task.budget.tokens
     chosen = select_within(tokens)

@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from costkit.context.assemble import Order
 from costkit.context.cut import Cut, Task, cut_first, cut_nothing, cut_selected, keep_whole
@@ -15,8 +16,10 @@ from costkit.context.document import Document, Reduction, as_context, distinct
 from costkit.context.economics import Economics, Worth, worth_compressing
 from costkit.context.embedding import from_embedder
 from costkit.context.patience import Patience, in_thread
+from costkit.context.profile import Profile
 from costkit.context.relevance import Scores, scores_of
 from costkit.context.rerank import Reranker
+from costkit.context.select import DEFAULT_ENOUGH
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
 from costkit.ledger.usage import Event, Recorder, Usage, default_recorder
@@ -42,6 +45,8 @@ class ContextReducer:
     Args:
         budget_tokens: The most tokens of context, titles and separators included, counted at the counter's stated
             upper error.
+        enough: Share of what the question needs, 0 to 1, beyond which further sentences are not worth their tokens, though
+            the budget allows them; half of the budget is used in any case.
         reranker: Scores texts against the question. Default: ``from_embedder(embedder)``.
         embedder: For the default reranker. Default: ``costkit.embed.default_embedder()``.
         counter: Counts tokens. Default: ``costkit.tokens.default_counter()``.
@@ -64,6 +69,7 @@ class ContextReducer:
         self,
         *,
         budget_tokens: int = DEFAULT_BUDGET_TOKENS,
+        enough: float = DEFAULT_ENOUGH,
         reranker: Reranker | None = None,
         embedder: Embedder | None = None,
         counter: TokenCounter | None = None,
@@ -76,6 +82,8 @@ class ContextReducer:
     ) -> None:
         if isinstance(budget_tokens, bool) or not isinstance(budget_tokens, int) or budget_tokens < 1:
             raise ConfigurationError(f"budget_tokens must be an integer of 1 or more, got {budget_tokens!r}")
+        if isinstance(enough, bool) or not isinstance(enough, int | float) or not 0 < enough <= 1:
+            raise ConfigurationError(f"enough must be a share above 0 and up to 1, got {enough!r}")
         for name, word, words in (("order", order, get_args(Order)), ("on_nothing", on_nothing, get_args(OnNothing))):
             if word not in words:
                 raise ConfigurationError(f"{name} must be one of {words}, got {word!r}")
@@ -86,6 +94,7 @@ class ContextReducer:
         if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:
             raise ConfigurationError(f"timeout_seconds must be above 0, or None, got {timeout_seconds!r}")
         self.budget_tokens = budget_tokens
+        self._enough = enough
         self._reranker = from_embedder(embedder) if reranker is None else reranker
         self._counter = remember(default_counter() if counter is None else counter)
         self._recorder = recorder
@@ -95,6 +104,24 @@ class ContextReducer:
         self._patience = None if timeout_seconds is None else Patience(timeout_seconds)
         self._clock = clock
         self._warned: set[str] = set()
+
+    @classmethod
+    def from_profile(cls, profile: Profile | Path | str, **options: Any) -> ContextReducer:
+        """Make a reducer with the budget that ``costkit context tune`` found.
+
+        Args:
+            profile: The profile or its file. Its chunk sizes and how much to retrieve are for your splitter and retriever.
+            options: All further options of ``ContextReducer``.
+
+        Raises:
+            ConfigurationError: An option is one that the profile decides.
+            DataError: The file is no profile.
+        """
+        for name in ("budget_tokens", "enough"):
+            if name in options:
+                raise ConfigurationError(f"{name}={options[name]!r} is what the profile decides: leave one of them out")
+        found = profile if isinstance(profile, Profile) else Profile.load(profile)
+        return cls(budget_tokens=found.budget_tokens, enough=found.enough, **options)
 
     def warm(self) -> None:
         """Load the models, so that the first question need not wait for them.
@@ -161,7 +188,14 @@ class ContextReducer:
     def _reduced(
         self, question: str, documents: Sequence[Document], k: int | None, counter: TokenCounter, *, failure: str = ""
     ) -> Reduction:
-        task = Task(documents=documents, counter=counter, budget_tokens=self.budget_tokens, order=self._order, k=k)
+        task = Task(
+            documents=documents,
+            counter=counter,
+            budget_tokens=self.budget_tokens,
+            order=self._order,
+            k=k,
+            enough=self._enough,
+        )
         # Passage by passage, since those counts are remembered: the joined candidates differ at every question.
         tokens_before = sum(counter.count(as_context([passage])) for passage in task.whole)
         roughly_fits = tokens_before <= self.budget_tokens + len(documents)  # each count is rounded up

@@ -10,13 +10,22 @@ from statistics import median
 from costkit.context.knapsack import pack
 from costkit.context.sentences import Unit
 
-__all__ = ["Budget", "first_units", "least_relevance", "select", "shares", "without_copies", "without_least"]
+__all__ = [
+    "DEFAULT_ENOUGH",
+    "Budget",
+    "first_units",
+    "least_relevance",
+    "select",
+    "shares",
+    "without_copies",
+    "without_least",
+]
 
 # How many powers of e the best unit is worth more than the median one, where the scale of relevance is not known. In
 # log odds that distance is 7 to 13 among the sentences of 20 passages; recall is flat from 5 to 9.
 _SHARPNESS = 7.0
 # What the question needs is nearly certainly among the units that make up this share of all worth.
-_ENOUGH = 0.999
+DEFAULT_ENOUGH = 0.999
 # Below this share of the budget nothing is too irrelevant: a few candidates say little about what is of no use.
 _FLOOR = 0.5
 _SEPARATOR_TOKENS = 1
@@ -44,15 +53,15 @@ def shares(relevance: Sequence[float], *, in_log_odds: bool = False) -> list[flo
     return [weight / total for weight in weights]
 
 
-def least_relevance(relevance: Sequence[float], worth: Sequence[float]) -> float:
+def least_relevance(relevance: Sequence[float], worth: Sequence[float], *, enough: float = DEFAULT_ENOUGH) -> float:
     """Return the relevance below which a unit is not worth its tokens, though the budget may allow it.
 
-    So a clear question gets a short context: the units above it make up nearly all that the question needs.
+    So a clear question gets a short context: the units above it make up ``enough`` of all that the question needs.
     """
     gathered = 0.0
     least = max(relevance, default=0.0)
     for value, share in sorted(zip(relevance, worth, strict=True), reverse=True):
-        if gathered >= _ENOUGH:
+        if gathered >= enough:
             break
         least = value
         gathered += share
@@ -102,6 +111,7 @@ def select(
     worth: Sequence[float],
     budget: Budget,
     *,
+    least: float,
     left_out: Collection[int] = (),
 ) -> set[int]:
     """Choose the units that are worth most together within the budget, or until what is left is not worth its tokens.
@@ -114,6 +124,7 @@ def select(
         relevance: One number per unit, higher is better.
         worth: The share of what the question needs that each unit has.
         budget: How many tokens may be taken.
+        least: Relevance below which a unit is not worth its tokens once half of the budget is used.
         left_out: Copies of other units, never to choose.
 
     Returns:
@@ -124,7 +135,7 @@ def select(
     worth_most = _worth_most(units, worth, budget, choosable, left_out)
     # The packed ones first, which fit; then the others, which may find room where packed ones share what they need.
     order = sorted(choosable, key=lambda index: (index not in worth_most, -relevance[index], index))
-    least, floor = least_relevance(relevance, worth), _FLOOR * budget.tokens
+    floor = _FLOOR * budget.tokens
     for index in order:
         if relevance[index] >= least or choice.used < floor:
             choice.take(_with_needs(units, index, left_out))
