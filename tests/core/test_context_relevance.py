@@ -143,15 +143,16 @@ def test_the_best_passage_recommends_most() -> None:
     assert none == 0.0
 
 
-def test_the_passage_that_the_best_one_names_is_kept_for_the_second_half_of_the_answer() -> None:
+def test_of_two_like_passages_the_one_that_the_best_passage_names_is_more_relevant() -> None:
     documents = [
         document("The film Blue Harbour was directed by Ida Brandt.", title="Blue Harbour", name="film"),
+        document("She was born in a small town near the coast.", title="Eva Holm", name="other"),
         document("She was born in a small town near the coast.", title="Ida Brandt", name="person"),
-        document("She was born in a large town near the coast.", title="Eva Holm", name="other"),
     ]
-    reducer = ContextReducer(budget_tokens=36, embedder=WordTokens(), recorder=ListRecorder())
-    kept = reducer.reduce("Where was the director of the film Blue Harbour born?", documents).kept
-    assert {span.document_id for span in kept} == {"film", "person"}
+    units = units_of(documents, default_counter())
+    question = "Where was the director of the film Blue Harbour born?"
+    film, other, person = from_embedder(WordTokens()).judge(question, documents, units).relevance  # type: ignore[attr-defined]
+    assert film > person > other
 
 
 # --- weights and probabilities ---------------------------------------------------------------------------------------

@@ -220,7 +220,7 @@ def test_every_method_keeps_text_of_the_passages_and_says_where_it_stands(name: 
     sources = {one.id: one.text for one in documents}
     assert kept.spans
     assert {one for one, _, _ in kept.spans} >= set(kept.texts)
-    for one, start, end in kept.spans:  # text that also stands in a passage left out counts for that one too
+    for one, start, end in kept.spans:  # text that stands in two passages is kept in one and speaks for both
         assert any(sources[one][start:end] in text for text in kept.texts.values())
     assert kept.context == joined(documents, kept.texts)
 
