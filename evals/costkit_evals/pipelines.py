@@ -85,6 +85,7 @@ class Settings:
         naive_k: Chunks that the naive pipeline puts into the prompt.
         candidates_k: Chunks retrieved where the context part chooses from them.
         budget_tokens: Token budget of the context part.
+        enough: Where the context part stops; chosen on the handbook's development questions, as the budget is.
         seconds_between_questions: Simulated pace of the traffic, which decides what a prompt cache still holds.
         real_models: True calls the provider through the frameworks' own classes; False lets readers answer.
     """
@@ -94,6 +95,7 @@ class Settings:
     naive_k: int = 8
     candidates_k: int = 30
     budget_tokens: int = 900
+    enough: float = 0.7
     seconds_between_questions: float = 20.0
     real_models: bool = False
 
@@ -184,7 +186,10 @@ class Bench:
 
     def reducer(self) -> ContextReducer:
         """Return a context reducer with this run's budget, booked here."""
-        return ContextReducer(budget_tokens=self.settings.budget_tokens, embedder=self.embedder, recorder=self)
+        settings = self.settings
+        return ContextReducer(
+            budget_tokens=settings.budget_tokens, enough=settings.enough, embedder=self.embedder, recorder=self
+        )
 
     def response_cache(self) -> ResponseCache:
         """Return an empty response cache, booked here."""

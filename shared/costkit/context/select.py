@@ -24,9 +24,9 @@ __all__ = [
 # How many powers of e the best unit is worth more than the median one, where the scale of relevance is not known. In
 # log odds that distance is 7 to 13 among the sentences of 20 passages; recall is flat from 5 to 9.
 _SHARPNESS = 7.0
-# Of the handbook's development questions this keeps what .999 keeps, with a sixth fewer tokens; where several passages
-# are needed (HotpotQA) it costs two to five points of recall at the same budget.
-DEFAULT_ENOUGH = 0.9
+# What the question needs is nearly certainly among the units that make up this share of all worth. Less is cheaper where
+# one passage holds an answer, and costs recall where several do: `costkit context tune` finds it for a corpus.
+DEFAULT_ENOUGH = 0.999
 # Below this share of the budget nothing is too irrelevant: a few candidates say little about what is of no use.
 _FLOOR = 0.5
 _SEPARATOR_TOKENS = 1
