@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from costkit.context import Reranker, from_embedder
 from costkit.embed import Embedder
 from costkit_evals.golden import Document
 
@@ -68,6 +70,11 @@ class ChunkIndex:
         self.chunks = tuple(chunks)
         self.embedder = embedder
         self._vectors = embedder.embed([f"{chunk.title}\n{chunk.text}" for chunk in chunks])
+
+    @cached_property
+    def reranker(self) -> Reranker:
+        """One reranker for all that ask: what it has read of the chunks it need not read again."""
+        return from_embedder(self.embedder)
 
     def search(self, question: str, *, k: int) -> list[Retrieved]:
         """Return the ``k`` nearest chunks, best first; equal scores in corpus order."""

@@ -188,7 +188,10 @@ class Bench:
         """Return a context reducer with this run's budget, booked here."""
         settings = self.settings
         return ContextReducer(
-            budget_tokens=settings.budget_tokens, enough=settings.enough, embedder=self.embedder, recorder=self
+            budget_tokens=settings.budget_tokens,
+            enough=settings.enough,
+            reranker=self.index.reranker,
+            recorder=self,
         )
 
     def response_cache(self) -> ResponseCache:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from costkit.cache import CosineScore, FittedScore, Fresh, ResponseCache
+from costkit.cache import FittedScore, Fresh, ResponseCache
 from costkit.cache.certificate import Certificate, Data, Tally
 from costkit.cache.drift import DriftMonitor
 from costkit.cache.judgements import Judgements
@@ -194,9 +194,14 @@ def test_a_number_that_differs_is_no_hit_however_close_the_wording(make: Make) -
 
 
 def test_a_threshold_alone_means_the_cosine_and_nothing_else(make: Make) -> None:
-    cosine, fitted = make(threshold=0.9), make(equivalence=FittedScore())
+    recorder = ListRecorder()
+    cosine, fitted = (
+        make(recorder=recorder, **options) for options in ({"threshold": 0.9}, {"equivalence": FittedScore()})
+    )
+    for cache in (cosine, fitted):
+        cache.lookup(ASKED, scope=ANN)
 
-    assert isinstance(cosine.equivalence, CosineScore)
+    assert [one.details["equivalence"] for one in recorder.events] == ["cosine", FittedScore().name]
     assert (cosine.threshold, fitted.threshold) == (0.9, FittedScore().threshold)
     cosine.close()
     fitted.close()
