@@ -157,8 +157,9 @@ def _draw(found: Tuning, margin: float, file: Path) -> None:
     points = [(one.tried.context_tokens, one.recall) for one in found.curve]
     chosen = next((at for at, one in enumerate(found.curve) if _is_chosen(one, found.profile)), None)
     drawn = tokens_and_recall(points, reference=found.reference.recall, margin=margin, chosen=chosen)
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     try:
-        file.write_text(drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1), encoding="utf-8")
+        file.write_text(drawn.replace("<svg ", f"<svg {spaces} ", 1), encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"out={str(file)!r} cannot be written: {error.strerror}") from error
 
