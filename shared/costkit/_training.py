@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-__all__ = ["Example", "OnStep", "auc", "check_run", "fine_tuned", "new_folder"]
+__all__ = ["Example", "OnStep", "auc", "check_run", "cosines", "fine_tuned", "new_folder"]
 
 OnStep = Callable[[int, int, float], None]  # steps done, steps in all, the last loss
 
@@ -152,6 +152,15 @@ def _tokens_and_labels(
     import numpy as np
 
     return encode(tokenizer, texts), np.array(labels, dtype=np.float32)
+
+
+def cosines(weights: dict[str, torch.Tensor], tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> Array:
+    """Return the cosine of the encoder's vectors of each pair of texts: before training, what minilm knows already."""
+    from costkit import _pair_torch as pair_torch
+
+    a, b = (pair_torch.mean_vectors(weights, (encode(tokenizer, [pair[side]]) for pair in pairs)) for side in (0, 1))
+    found: Array = (a * b).sum(axis=1)
+    return found
 
 
 def auc(scores: Array, labels: NDArray[np.bool_]) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costkit._pair_tokens import encode, open_tokenizer
-from costkit._training import Example, OnStep, auc, check_run, fine_tuned, new_folder
+from costkit._training import Example, OnStep, auc, check_run, cosines, fine_tuned, new_folder
 from costkit.cache._pair_files import MODEL, TOKENIZER, write_card
 from costkit.cache.labelled import Pair
 from costkit.cache.pair_model import MAX_TOKENS, in_order
@@ -18,9 +18,7 @@ from costkit.cache.pairs import read_pairs, split_pairs
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
-    from tokenizers import Tokenizer
 
     Array = NDArray[np.float32]
 
@@ -122,7 +120,7 @@ def _train_to(
     import numpy as np
 
     tokenizer = open_tokenizer(part / TOKENIZER, max_tokens=MAX_TOKENS)
-    cosines: list[Array] = []
+    untrained: list[Array] = []
     weights = fine_tuned(
         base / MODEL,
         [Example(a=pair.a, b=pair.b, label=pair.same) for pair in learned],
@@ -131,7 +129,7 @@ def _train_to(
         epochs=epochs,
         turn=True,
         on_step=on_step,
-        before=lambda untrained: cosines.append(_cosines(untrained, tokenizer, held)),
+        before=lambda start: untrained.append(cosines(start, tokenizer, [(pair.a, pair.b) for pair in held])),
     )
     from costkit import _pair_torch as pair_torch
     from costkit._minilm_graph import build_pair_graph
@@ -143,19 +141,7 @@ def _train_to(
     for name in ("head.score.weight", "head.score.bias"):
         arrays[name] = arrays[name] / np.float32(temperature)
     (part / MODEL).write_bytes(build_pair_graph(arrays).SerializeToString())
-    return _held_out(logits / temperature, cosines[0], same, temperature)
-
-
-def _cosines(weights: dict[str, torch.Tensor], tokenizer: Tokenizer, pairs: Sequence[Pair]) -> Array:
-    """The cosine of the untrained encoder's vectors, in the order of ``pairs``."""
-    from costkit import _pair_torch as pair_torch
-
-    a, b = (
-        pair_torch.mean_vectors(weights, (encode(tokenizer, [text]) for text in texts))
-        for texts in ([pair.a for pair in pairs], [pair.b for pair in pairs])
-    )
-    cosines: Array = (a * b).sum(axis=1)
-    return cosines
+    return _held_out(logits / temperature, untrained[0], same, temperature)
 
 
 def _temperature(logits: Array, same: NDArray[np.bool_]) -> float:
@@ -166,7 +152,7 @@ def _temperature(logits: Array, same: NDArray[np.bool_]) -> float:
     return float(min(np.geomspace(0.2, 5, 161), key=lambda divisor: np.logaddexp(0, -signed / divisor).mean()))
 
 
-def _held_out(logits: Array, cosines: Array, same: NDArray[np.bool_], temperature: float) -> HeldOut:
+def _held_out(logits: Array, by_cosine: Array, same: NDArray[np.bool_], temperature: float) -> HeldOut:
     import numpy as np
 
     probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
@@ -174,7 +160,7 @@ def _held_out(logits: Array, cosines: Array, same: NDArray[np.bool_], temperatur
         pairs=len(same),
         same=int(same.sum()),
         auc=round(auc(logits, same), 4),
-        cosine_auc=round(auc(cosines, same), 4),
+        cosine_auc=round(auc(by_cosine, same), 4),
         accuracy=round(float(((probabilities > 0.5) == same).mean()), 4),
         brier=round(float(((probabilities - same) ** 2).mean()), 4),
         temperature=round(temperature, 4),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from costkit import __version__
 from costkit._pair_tokens import encode, open_tokenizer
-from costkit._training import Example, OnStep, auc, check_run, fine_tuned, new_folder
+from costkit._training import Example, OnStep, auc, check_run, cosines, fine_tuned, new_folder
 from costkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _train_to(
     """Train, write the folder and measure what it holds on ``held``."""
     _write_tokenizer(part, base)
     tokenizer = open_tokenizer(part / _TOKENIZER, max_tokens=MAX_TOKENS)
-    cosines: list[Array] = []
+    untrained: list[Array] = []
     weights = fine_tuned(
         base / _MODEL,
         [Example(a=one.question, b=one.text, label=one.relevant) for one in learned],
@@ -180,13 +180,13 @@ def _train_to(
         epochs=epochs,
         turn=False,  # a question and a passage never change places
         on_step=on_step,
-        before=lambda untrained: cosines.append(_cosines(untrained, tokenizer, held)),
+        before=lambda start: untrained.append(cosines(start, tokenizer, [(one.question, one.text) for one in held])),
     )
     from costkit import _pair_torch as pair_torch
 
     as_float = pair_torch.logits(weights, (encode(tokenizer, [(one.question, one.text)]) for one in held))
     _write_int8(part, weights)
-    return _measured(part, tokenizer, held, as_float, cosines[0])
+    return _measured(part, tokenizer, held, as_float, untrained[0])
 
 
 def _write_tokenizer(part: Path, base: Path) -> None:
@@ -216,19 +216,7 @@ def _write_int8(part: Path, weights: dict[str, torch.Tensor]) -> None:
     whole.unlink()
 
 
-def _cosines(weights: dict[str, torch.Tensor], tokenizer: Tokenizer, judged: Sequence[Judged]) -> Array:
-    """The cosine of the untrained encoder's vectors, in the order of ``judged``."""
-    from costkit import _pair_torch as pair_torch
-
-    a, b = (
-        pair_torch.mean_vectors(weights, (encode(tokenizer, [text]) for text in texts))
-        for texts in ([one.question for one in judged], [one.text for one in judged])
-    )
-    cosines: Array = (a * b).sum(axis=1)
-    return cosines
-
-
-def _measured(part: Path, tokenizer: Tokenizer, held: Sequence[Judged], as_float: Array, cosines: Array) -> HeldOut:
+def _measured(part: Path, tokenizer: Tokenizer, held: Sequence[Judged], as_float: Array, by_cosine: Array) -> HeldOut:
     import numpy as np
 
     relevant = np.array([one.relevant for one in held])
@@ -247,9 +235,9 @@ def _measured(part: Path, tokenizer: Tokenizer, held: Sequence[Judged], as_float
         passages=len(held),
         auc=round(auc(alone, relevant), 4),
         float_auc=round(auc(as_float, relevant), 4),
-        cosine_auc=round(auc(cosines, relevant), 4),
+        cosine_auc=round(auc(by_cosine, relevant), 4),
         first=round(first(alone), 4),
-        cosine_first=round(first(cosines), 4),
+        cosine_first=round(first(by_cosine), 4),
         drift=round(float(np.abs(_share(together) - _share(alone[in_order])).max()), 4),
     )
 
