@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from costkit.context import ContextReducer, Document
 from costkit.embed import default_embedder
 from costkit.prices import default_book
 from costkit.scope import Scope, use
 from costkit_evals.chunks import ChunkIndex, cut
-from costkit_evals.pipelines import PIPELINES, Asked, Bench, Chain, Pipeline, Trace
+from costkit_evals.pipelines import PIPELINES, Asked, Bench, Chain, Pipeline
 from costkit_evals.provider import SimulatedProvider
 from costkit_evals.readers import Passage, Prompted, Reader, strong_reader, weak_reader
 from costkit_evals.result import Framework, Phase, ReaderName
@@ -53,8 +52,6 @@ class Workbench:
     def warm(self) -> None:
         """Embed everything that the units will ask for and write it to the file of vectors."""
         chunks = self._index.chunks
-        documents = [Document(id=chunk.id, text=chunk.text, title=chunk.title) for chunk in chunks]
-        ContextReducer(budget_tokens=1, embedder=self._embedder, recorder=Trace()).reduce("", documents)
         passages = tuple(Passage(doc_id=chunk.doc_id, title=chunk.title, text=chunk.text) for chunk in chunks)
         strong_reader(self._embedder).read(Prompted(question="", passages=passages))
         phases: tuple[Phase, ...] = get_args(Phase)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from costkit.context import ContextReducer, Document, from_embedder
 from costkit.context.answers import asked_for, holds
 from costkit.context.hops import links, named_by_the_best
-from costkit.context.knapsack import pack
-from costkit.context.late import Reader, late_interaction, read_question
+from costkit.context.knapsack import Knapsack
+from costkit.context.late import Reader, late_interaction
 from costkit.context.lexical import term_counts
 from costkit.context.relevance import FEATURES, Fitted, Observed, shipped
 from costkit.context.select import least_relevance, shares
@@ -62,8 +62,9 @@ TRAVEL = "Trains are booked second class. A hotel may cost 120 euros. Taxis need
 
 def interaction(embedder: WordTokens, question: str, given_document: Document) -> list[float]:
     units = units_of([given_document], default_counter())
-    (reading,) = Reader(embedder).read([given_document], [units])
-    return late_interaction(read_question(embedder, question), reading)
+    reader = Reader(embedder)
+    (found,) = late_interaction(reader.ask(question), reader.read([given_document], [units]))
+    return found
 
 
 def test_a_sentence_that_has_the_words_of_the_question_is_closest_to_it() -> None:
@@ -207,9 +208,9 @@ ITEMS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9), st.integers(0, 
 
 
 @settings(deadline=None)
-@given(items=ITEMS, opening=st.tuples(*[st.integers(0, 6)] * 3), capacity=st.integers(0, 30))
+@given(items=ITEMS, opening=st.tuples(*[st.integers(0, 6)] * 3), capacity=st.integers(0, 30), spare=st.integers(0, 9))
 def test_what_is_packed_fits_and_nothing_that_fits_is_worth_more(
-    items: list[tuple[int, int, int]], opening: tuple[int, ...], capacity: int
+    items: list[tuple[int, int, int]], opening: tuple[int, ...], capacity: int, spare: int
 ) -> None:
     items = sorted(items)
     boxes, costs, values = [item[0] for item in items], [item[1] for item in items], [item[2] for item in items]
@@ -217,7 +218,7 @@ def test_what_is_packed_fits_and_nothing_that_fits_is_worth_more(
     def cost(chosen: Sequence[int]) -> int:
         return sum(costs[at] for at in chosen) + sum(opening[box] for box in {boxes[at] for at in chosen})
 
-    packed = pack(values, costs, boxes, opening, capacity)
+    packed = Knapsack(values, costs, boxes, opening, capacity + spare).packed(capacity)
     subsets = chain.from_iterable(combinations(range(len(items)), size) for size in range(len(items) + 1))
     most = max(sum(values[at] for at in chosen) for chosen in subsets if cost(chosen) <= capacity)
     assert cost(list(packed)) <= capacity
@@ -226,6 +227,6 @@ def test_what_is_packed_fits_and_nothing_that_fits_is_worth_more(
 
 def test_a_budget_beyond_the_exact_range_is_kept_too() -> None:
     costs = [700] * 40
-    packed = pack([1.0] * 40, costs, [0] * 40, [5], 20_001)
+    packed = Knapsack([1.0] * 40, costs, [0] * 40, [5], 20_001).packed(20_001)
     assert sum(costs[at] for at in packed) + 5 <= 20_001
     assert len(packed) >= 26

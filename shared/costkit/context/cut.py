@@ -9,7 +9,7 @@ from functools import cached_property
 from costkit.context.assemble import Order, arranged, best, joined, merged_places, whole, with_citations
 from costkit.context.document import Decision, Document, Dropped, DropReason, Passage, as_context
 from costkit.context.relevance import Scores
-from costkit.context.select import Budget, first_units, least_relevance, select, shares, without_copies, without_least
+from costkit.context.select import Budget, Selector, first_units, least_relevance, shares, without_copies, without_least
 from costkit.context.sentences import Unit, copies, units_of
 from costkit.tokens import TokenCounter, upper_bound
 
@@ -135,18 +135,15 @@ def cut_selected(task: Task, scores: Scores, decision: Decision = "reduced", rea
 
 def _packed(task: Task, scores: Scores, worth: Sequence[float], least: float, copied: Collection[int]) -> set[int]:
     """Pack by estimated costs, then again with what the joined text leaves of the budget, as long as that fits."""
-
-    def select_within(tokens: int) -> set[int]:
-        budget = replace(task.budget, tokens=tokens)
-        return select(task.units, scores.relevance, worth, budget, least=least, left_out=copied)
-
+    most = replace(task.budget, tokens=task.budget.tokens + _ESTIMATE_ERROR * len(task.units))
+    selector = Selector(task.units, scores.relevance, worth, most, least=least, left_out=copied)
     tokens = task.budget.tokens
-    chosen = select_within(tokens)
+    chosen = selector.within(tokens)
     # Each unit's count is rounded up and its separator is an estimate: the sum is above the count of the joined text.
     # That is little: what was left because nothing more is worth its tokens stays left.
     spare = min(task.spare(_joined(task, chosen, scores)), _ESTIMATE_ERROR * len(chosen))
     while spare > 0:
-        more = select_within(tokens + spare)
+        more = selector.within(tokens + spare)
         if task.fits(_joined(task, more, scores)):
             chosen, tokens = more, tokens + spare
         spare //= 2

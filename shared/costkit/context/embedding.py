@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from costkit.context.answers import asked_for, holds
 from costkit.context.document import Document
 from costkit.context.hops import links
-from costkit.context.late import Reader, late_interaction, read_question
+from costkit.context.late import Reader, late_interaction
 from costkit.context.lexical import bm25, coverage, rarity, term_counts
 from costkit.context.relevance import Observed, Scores, shipped, titled
 from costkit.context.rerank import Reranker
@@ -94,12 +94,11 @@ class EmbeddingReranker:
         with self._lock:
             reader = self._reader = self._reader or Reader(tokens)
         groups = [(documents[rank], list(its)) for rank, its in groupby(units, key=lambda unit: unit.rank)]
-        asked = read_question(tokens, question)
+        asked = reader.ask(question)
+        readings = reader.read([document for document, _ in groups], [its for _, its in groups])
         columns = [
-            np.column_stack(
-                [late_interaction(asked, reading), reading.units @ asked.vector, reading.windows @ asked.vector]
-            )
-            for reading in reader.read([document for document, _ in groups], [its for _, its in groups])
+            np.column_stack([closest, reading.units @ asked.vector, reading.windows @ asked.vector])
+            for closest, reading in zip(late_interaction(asked, readings), readings, strict=True)
         ]
         return np.concatenate(columns) if columns else np.zeros((0, 3))
 

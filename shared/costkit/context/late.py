@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-__all__ = ["Question", "Reader", "Reading", "late_interaction", "read_question"]
+__all__ = ["Question", "Reader", "Reading", "late_interaction"]
 
 # A passage of 128 tokens takes 0.1 MB.
 _REMEMBERED = 512
@@ -43,14 +44,16 @@ class Reading:
         windows: The stretch of text that each unit was read in, of shape (units, dimensions): the whole document,
             unless it is longer than the model reads.
         units: Each unit as the mean of its tokens, of shape (units, dimensions).
-        tokens: The tokens of title and units, of shape (tokens, dimensions).
-        owners: The unit that each token belongs to, -1 for the title; of shape (tokens,).
+        tokens: The tokens of title and units, unit by unit behind the title's, of shape (tokens, dimensions).
+        owners: What has tokens: units by index, and first the title as -1, of shape (owners,).
+        starts: The first token of each owner, of shape (owners,).
     """
 
     windows: Vectors
     units: Vectors
     tokens: NDArray[np.float16]
     owners: NDArray[np.int64]
+    starts: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,6 +72,7 @@ class Reader:
         self._embedder = embedder
         self._known: OrderedDict[bytes, Reading] = OrderedDict()
         self._lock = threading.Lock()
+        self.ask = lru_cache(maxsize=_REMEMBERED)(partial(_read_question, embedder))
 
     def read(self, documents: Sequence[Document], units: Sequence[Sequence[Unit]]) -> list[Reading]:
         """Return the reading of each document, given its units."""
@@ -141,17 +145,21 @@ class _Draft:
         import numpy as np
 
         if not self.units:
-            empty = np.zeros((0, 1), dtype=np.float32)
-            return Reading(empty, empty, empty.astype(np.float16), np.zeros(0, dtype=np.int64))
+            empty, none = np.zeros((0, 1), dtype=np.float32), np.zeros(0, dtype=np.int64)
+            return Reading(empty, empty, empty.astype(np.float16), none, none)
+        of_tokens = np.array(self._owners, dtype=np.int64)
+        order = np.argsort(of_tokens, kind="stable")  # each window has the title once more
+        owners, starts = np.unique(of_tokens[order], return_index=True)
         return Reading(
             windows=np.stack(self._windows),
             units=np.stack(self._means),
-            tokens=np.concatenate(self._tokens).astype(np.float16),
-            owners=np.array(self._owners, dtype=np.int64),
+            tokens=np.concatenate(self._tokens)[order].astype(np.float16),
+            owners=owners,
+            starts=starts,
         )
 
 
-def read_question(embedder: TokenEmbedder, question: str) -> Question:
+def _read_question(embedder: TokenEmbedder, question: str) -> Question:
     """Read a question token by token; its function words and signs count for less than its content words."""
     import numpy as np
 
@@ -165,18 +173,30 @@ def read_question(embedder: TokenEmbedder, question: str) -> Question:
     )
 
 
-def late_interaction(question: Question, reading: Reading) -> list[float]:
-    """Return how much of the question each unit has, -1 to 1.
+def late_interaction(question: Question, readings: Sequence[Reading]) -> list[list[float]]:
+    """Return, reading by reading, how much of the question each unit has, -1 to 1.
 
     It is the weighted mean, over the question's tokens, of the cosine to the closest token of the unit or the title.
     """
     import numpy as np
 
-    if not len(question.tokens) or not len(reading.tokens):
-        return [0.0] * len(reading.units)
-    alike = reading.tokens.astype(np.float32) @ question.tokens.T
+    if not len(question.tokens) or not any(len(reading.tokens) for reading in readings):
+        return [[0.0] * len(reading.units) for reading in readings]
+    # All at once: a product for each reading would wait for the threads of the one before.
+    alike = np.concatenate([reading.tokens for reading in readings]).astype(np.float32) @ question.tokens.T
+    ends = np.cumsum([len(reading.tokens) for reading in readings])
+    return [
+        _shares(question, reading, alike[end - len(reading.tokens) : end])
+        for reading, end in zip(readings, ends, strict=True)
+    ]
+
+
+def _shares(question: Question, reading: Reading, alike: Vectors) -> list[float]:
+    import numpy as np
+
     closest = np.full((len(reading.units) + 1, len(question.tokens)), -1.0, dtype=np.float32)
-    np.maximum.at(closest, reading.owners, alike)  # the title's tokens, of owner -1, land in the last row
+    if len(alike):
+        closest[reading.owners] = np.maximum.reduceat(alike, reading.starts)  # the title's, of owner -1, is the last
     found: list[float] = (np.maximum(closest[:-1], closest[-1]) @ question.weights).tolist()
     return found
 

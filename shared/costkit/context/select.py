@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
-from costkit.context.knapsack import pack
+from costkit.context.knapsack import Knapsack
 from costkit.context.sentences import Unit
 
 __all__ = [
     "DEFAULT_ENOUGH",
     "Budget",
+    "Selector",
     "first_units",
     "least_relevance",
-    "select",
     "shares",
     "without_copies",
     "without_least",
@@ -106,16 +106,8 @@ class _Choice:
         return True
 
 
-def select(
-    units: Sequence[Unit],
-    relevance: Sequence[float],
-    worth: Sequence[float],
-    budget: Budget,
-    *,
-    least: float,
-    left_out: Collection[int] = (),
-) -> set[int]:
-    """Choose the units that are worth most together within the budget, or until what is left is not worth its tokens.
+class Selector:
+    """Chooses the units that are worth most together, or until what is left is not worth its tokens.
 
     A unit that needs another (a row its header, a referring sentence its antecedent) is taken with it or not at all.
     A heading is taken only where something under it is, and only from what the others leave of the budget.
@@ -124,42 +116,55 @@ def select(
         units: All units, in order.
         relevance: One number per unit, higher is better.
         worth: The share of what the question needs that each unit has.
-        budget: How many tokens may be taken.
+        budget: The largest budget.
         least: Relevance below which a unit is not worth its tokens once half of the budget is used.
         left_out: Copies of other units, never to choose.
-
-    Returns:
-        The indexes of the chosen units.
     """
-    choice = _Choice(units, budget)
-    choosable = [index for index in range(len(units)) if index not in left_out and units[index].kind not in _SUPPORTING]
-    worth_most = _worth_most(units, worth, budget, choosable, left_out)
-    # The packed ones first, which fit; then the others, which may find room where packed ones share what they need.
-    order = sorted(choosable, key=lambda index: (index not in worth_most, -relevance[index], index))
-    floor = _FLOOR * budget.tokens
-    for index in order:
-        if relevance[index] >= least or choice.used < floor:
-            choice.take(_with_needs(units, index, left_out))
-    for heading in [units[index].heading for index in order if index in choice.taken]:
-        if heading is not None:
-            choice.take([heading])
-    return choice.taken
 
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        relevance: Sequence[float],
+        worth: Sequence[float],
+        budget: Budget,
+        *,
+        least: float,
+        left_out: Collection[int] = (),
+    ) -> None:
+        self._units = units
+        self._relevance = relevance
+        self._budget = budget
+        self._least = least
+        self._groups = {
+            index: _with_needs(units, index, left_out)
+            for index in range(len(units))
+            if index not in left_out and units[index].kind not in _SUPPORTING
+        }
+        # A unit costs what it needs too.
+        costs = [sum(units[at].tokens + _SEPARATOR_TOKENS for at in group) for group in self._groups.values()]
+        self._knapsack = Knapsack(
+            [worth[index] for index in self._groups],
+            costs,
+            [units[index].rank for index in self._groups],
+            budget.document_tokens,
+            budget.tokens,
+        )
 
-def _worth_most(
-    units: Sequence[Unit],
-    worth: Sequence[float],
-    budget: Budget,
-    choosable: Sequence[int],
-    left_out: Collection[int],
-) -> set[int]:
-    """Return the units of the highest total worth; a unit costs what it needs too."""
-    costs = [
-        sum(units[at].tokens + _SEPARATOR_TOKENS for at in _with_needs(units, index, left_out)) for index in choosable
-    ]
-    ranks = [units[index].rank for index in choosable]
-    packed = pack([worth[index] for index in choosable], costs, ranks, budget.document_tokens, budget.tokens)
-    return {choosable[at] for at in packed}
+    def within(self, tokens: int) -> set[int]:
+        """Return the indexes of the units chosen within ``tokens``, which are at most those of the largest budget."""
+        choice = _Choice(self._units, replace(self._budget, tokens=tokens))
+        choosable = list(self._groups)
+        worth_most = {choosable[at] for at in self._knapsack.packed(tokens)}
+        # The packed ones first, which fit; then the others, which may find room where packed ones share what they need.
+        order = sorted(choosable, key=lambda index: (index not in worth_most, -self._relevance[index], index))
+        floor = _FLOOR * tokens
+        for index in order:
+            if self._relevance[index] >= self._least or choice.used < floor:
+                choice.take(self._groups[index])
+        for heading in [self._units[index].heading for index in order if index in choice.taken]:
+            if heading is not None:
+                choice.take([heading])
+        return choice.taken
 
 
 def _with_needs(units: Sequence[Unit], index: int, left_out: Collection[int]) -> list[int]:
