@@ -1,7 +1,7 @@
 """Runs pipelines over a golden set in both frameworks and keeps every scored row on disk.
 
-The work is cut into units (framework, phase, pipeline, reader). Each framework runs in a process of its own. A unit's
-rows are written in one step when it is complete, so a run that was cut off goes on where it stopped.
+The work is cut into units (framework, phase, pipeline, reader), which a few processes share. A unit's rows are written
+in one step when it is complete, so a run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functools import partial
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty, Queue
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from costkit import __version__
 from costkit.embed import default_embedder
@@ -32,7 +32,17 @@ from costkit_evals.result import Framework, Phase, ReaderName
 from costkit_evals.scoring import Scored
 from costkit_evals.traffic import Asking, conversations, first_pass, replay
 
-__all__ = ["Plan", "Unit", "askings", "finish", "plan_units", "run"]
+if TYPE_CHECKING:
+    from costkit_evals.workbench import Workbench
+
+__all__ = ["TOKENS", "Plan", "Unit", "askings", "finish", "plan_units", "run"]
+
+# The vectors of all tokens of the corpus: processes share them during a run, and nobody needs them afterwards.
+TOKENS = "tokens.npz"
+# Each process takes about a gigabyte.
+_MOST_PROCESSES = 4
+# A question with a reduced context takes about as long as so many without.
+_CONTEXT_TAKES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +129,7 @@ def run(plan: Plan, folder: Path, *, on_done: Callable[[Unit, int], None]) -> di
 
 def finish(folder: Path) -> None:
     """Set the rows of a completed run aside as ``answers``, so that the next run starts anew."""
+    (folder / TOKENS).unlink(missing_ok=True)
     shutil.rmtree(folder / "answers", ignore_errors=True)
     (folder / "rows").replace(folder / "answers")
 
@@ -172,23 +183,21 @@ def _file(rows: Path, unit: Unit) -> Path:
 
 
 def _run_missing(plan: Plan, missing: Sequence[Unit], rows: Path, on_done: Callable[[Unit, int], None]) -> None:
-    """Run one process per framework and pass their progress on; a cut run stops both at once."""
+    """Share the units among processes and pass their progress on; a cut run stops all at once."""
     from costkit_evals.workbench import Workbench
 
-    vectors = rows.parent / "vectors.npz"
-    Workbench(plan, vectors).warm()
+    Workbench(plan, rows.parent).warm()
+    processes = min(os.cpu_count() or 1, _MOST_PROCESSES, len(missing))
     context = multiprocessing.get_context("spawn")
     # One process per core: a second thread for small products would only wait for the other process.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with (
         context.Manager() as manager,
-        ProcessPoolExecutor(len(plan.frameworks), mp_context=context, initializer=_ignore_interrupt) as pool,
+        ProcessPoolExecutor(processes, context, initializer=_open_worker, initargs=(plan, rows.parent)) as pool,
     ):
         progress = _queue(manager)
-        jobs = [
-            pool.submit(_work, plan, [unit for unit in missing if unit.framework == framework], vectors, progress)
-            for framework in plan.frameworks
-        ]
+        longest_first = sorted(missing, key=lambda unit: -_duration(plan, unit))
+        jobs = [pool.submit(_work, unit, _file(rows, unit), progress) for unit in longest_first]
         try:
             _follow(jobs, progress, on_done)
         except BaseException:
@@ -198,9 +207,23 @@ def _run_missing(plan: Plan, missing: Sequence[Unit], rows: Path, on_done: Calla
             raise
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the parent: it stops the workers."""
+def _duration(plan: Plan, unit: Unit) -> int:
+    """Return about how long a unit takes, in questions that are answered from whole chunks."""
+    return len(askings(plan, unit.phase)) * (_CONTEXT_TAKES if "context" in PIPELINES[unit.pipeline].parts else 1)
+
+
+_plan: Plan
+_workbench: Workbench
+
+
+def _open_worker(plan: Plan, folder: Path) -> None:
+    """Prepare a worker process for all its units."""
+    global _plan, _workbench
+    from costkit_evals.workbench import Workbench
+
+    # Ctrl-C, which a terminal sends to every process, is for the parent: it stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _plan, _workbench = plan, Workbench(plan, folder)
 
 
 def _queue(manager: SyncManager) -> Queue[tuple[Unit, int]]:
@@ -227,15 +250,10 @@ def _drained(progress: Queue[tuple[Unit, int]]) -> Iterator[tuple[Unit, int]]:
             return
 
 
-def _work(plan: Plan, units: Sequence[Unit], vectors: Path, progress: Queue[tuple[Unit, int]]) -> None:
-    """Run one framework's units; this is a worker process's whole life."""
-    from costkit_evals.workbench import Workbench
-
-    rows = vectors.parent / "rows"
-    workbench = Workbench(plan, vectors)
-    for unit in units:
-        scored = workbench.run(unit, askings(plan, unit.phase), partial(_tell, progress, unit))
-        _write(_file(rows, unit), scored)
+def _work(unit: Unit, file: Path, progress: Queue[tuple[Unit, int]]) -> None:
+    """Run one unit in a worker process."""
+    scored = _workbench.run(unit, askings(_plan, unit.phase), partial(_tell, progress, unit))
+    _write(file, scored)
 
 
 def _tell(progress: Queue[tuple[Unit, int]], unit: Unit, count: int) -> None:

@@ -1,11 +1,13 @@
-"""Vectors kept in a file, so that two processes and the next run need not embed the same corpus again."""
+"""Vectors kept in files, so that several processes and the next run need not embed the same corpus again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -26,13 +28,15 @@ class StoredEmbedder:
     Args:
         embedder: Computes what is not remembered.
         path: The file; vectors of another embedder in it are ignored.
+        tokens: The file for the vectors of tokens, a hundred times as large. Default: they are not remembered.
     """
 
-    def __init__(self, embedder: Embedder, path: Path) -> None:
+    def __init__(self, embedder: Embedder, path: Path, *, tokens: Path | None = None) -> None:
         self._embedder = embedder
         self._path = path
         self._known: dict[bytes, Vectors] = _read(path, embedder) if path.exists() else {}
         self._changed = False
+        self._tokens = None if tokens is None else _StoredTokens(tokens)
 
     @property
     def name(self) -> str:
@@ -46,7 +50,7 @@ class StoredEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one row of unit length per text."""
-        keys = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        keys = list(map(_key, texts))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         if missing:
             self._known.update(zip(missing, self._embedder.embed(list(missing.values())), strict=True))
@@ -55,12 +59,25 @@ class StoredEmbedder:
 
     @property
     def embed_tokens(self) -> Callable[[Sequence[str]], list[TokenVectors]]:
-        """That of the embedder behind it, not remembered; absent where it has none.
+        """That of the embedder behind it; absent where it has none.
 
         Raises:
             AttributeError: It has none.
         """
-        return self._embedder.embed_tokens  # type: ignore[attr-defined,no-any-return]
+        compute: Callable[[Sequence[str]], list[TokenVectors]] = self._embedder.embed_tokens  # type: ignore[attr-defined]
+        return compute if self._tokens is None else partial(self._read, compute, self._tokens)
+
+    def _read(
+        self, compute: Callable[[Sequence[str]], list[TokenVectors]], tokens: _StoredTokens, texts: Sequence[str]
+    ) -> list[TokenVectors]:
+        """Read texts token by token; each text's own vector is their mean, and need not be computed again."""
+        read = tokens.read(compute, texts)
+        for text, one in zip(texts, read, strict=True):
+            if (key := _key(text)) not in self._known:
+                mean = one.vectors.mean(axis=0)
+                self._known[key] = mean / max(float(np.linalg.norm(mean)), np.finfo(np.float32).tiny)
+                self._changed = True
+        return read
 
     def embed_anew(self, text: str) -> Vectors:
         """Return a text's vector without remembering it, for timing."""
@@ -68,15 +85,44 @@ class StoredEmbedder:
         return row
 
     def save(self) -> None:
-        """Write all vectors to the file, if there are new ones."""
+        """Write all vectors to their files, if there are new ones."""
+        if self._tokens is not None:
+            self._tokens.save()
         if not self._changed:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        keys = np.frombuffer(b"".join(self._known), dtype="V16")
         rows = np.stack(list(self._known.values())) if self._known else np.empty((0, self.dimensions), np.float32)
-        part = self._path.with_suffix(".part.npz")  # a cut run must not leave half a file behind
-        np.savez(part, embedder=np.array(self.name), keys=keys, rows=rows)
-        part.replace(self._path)
+        _write(self._path, embedder=np.array(self.name), keys=_packed(self._known), rows=rows)
+        self._changed = False
+
+
+class _StoredTokens:
+    """The vectors of tokens, text by text, and the file they are kept in, which belongs to one run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[bytes, TokenVectors] = _read_tokens(path) if path.exists() else {}
+        self._changed = False
+
+    def read(self, compute: Callable[[Sequence[str]], list[TokenVectors]], texts: Sequence[str]) -> list[TokenVectors]:
+        keys = list(map(_key, texts))
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        if missing:
+            self._known.update(zip(missing, compute(list(missing.values())), strict=True))
+            self._changed = True
+        return [self._known[key] for key in keys]
+
+    def save(self) -> None:
+        if not self._changed:
+            return
+        read = list(self._known.values())
+        _write(
+            self._path,
+            keys=_packed(self._known),
+            sizes=np.array([len(one.vectors) for one in read]),
+            vectors=np.concatenate([one.vectors for one in read]),
+            spans=np.concatenate([one.spans for one in read]),
+        )
         self._changed = False
 
 
@@ -104,8 +150,30 @@ def naming_file(path: Path) -> Iterator[None]:
         raise DataError(f"{str(path)!r} is damaged or no file of this benchmark ({error}): delete it") from error
 
 
+def _key(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _packed(keys: Iterable[bytes]) -> NDArray[np.void]:
+    return np.frombuffer(b"".join(keys), dtype="V16")
+
+
+def _write(path: Path, **arrays: Any) -> None:
+    part = path.with_suffix(".part.npz")  # a cut run must not leave half a file behind
+    np.savez(part, **arrays)
+    part.replace(path)
+
+
 def _read(path: Path, embedder: Embedder) -> dict[bytes, Vectors]:
     with np.load(path) as stored:
         if str(stored["embedder"]) != embedder.name:
             return {}
         return {bytes(key): row for key, row in zip(stored["keys"], stored["rows"], strict=True)}
+
+
+def _read_tokens(path: Path) -> dict[bytes, TokenVectors]:
+    with np.load(path) as stored:
+        ends = np.cumsum(stored["sizes"])[:-1]
+        texts = zip(np.split(stored["vectors"], ends), np.split(stored["spans"], ends), strict=True)
+        read = (TokenVectors(vectors=vectors, spans=spans) for vectors, spans in texts)
+        return {bytes(key): one for key, one in zip(stored["keys"], read, strict=True)}

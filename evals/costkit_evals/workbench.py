@@ -6,18 +6,20 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
+from costkit.context import ContextReducer, Document
 from costkit.embed import default_embedder
 from costkit.prices import default_book
 from costkit.scope import Scope, use
 from costkit_evals.chunks import ChunkIndex, cut
-from costkit_evals.pipelines import PIPELINES, Asked, Bench, Chain, Pipeline
+from costkit_evals.pipelines import PIPELINES, Asked, Bench, Chain, Pipeline, Trace
 from costkit_evals.provider import SimulatedProvider
 from costkit_evals.readers import Passage, Prompted, Reader, strong_reader, weak_reader
 from costkit_evals.result import Framework, Phase, ReaderName
-from costkit_evals.runner import Plan, Unit, askings
+from costkit_evals.runner import TOKENS, Plan, Unit, askings
 from costkit_evals.scoring import Scored, Scorer
 from costkit_evals.traffic import Asking
 from costkit_evals.vectors import StoredEmbedder
@@ -35,13 +37,13 @@ class Workbench:
 
     Args:
         plan: The run's plan.
-        vectors: File of vectors that all processes of the run read.
+        folder: The run folder, with the vectors that all processes of the run read.
     """
 
-    def __init__(self, plan: Plan, vectors: Path) -> None:
+    def __init__(self, plan: Plan, folder: Path) -> None:
         self._plan = plan
-        self._embedder = StoredEmbedder(default_embedder(), vectors)
-        self._index = ChunkIndex(cut(plan.golden.corpus), self._embedder)
+        self._embedder = StoredEmbedder(default_embedder(), folder / "vectors.npz", tokens=folder / TOKENS)
+        self._chunks = cut(plan.golden.corpus)
         self._scorer = Scorer(
             texts={document.id: document.text for document in plan.golden.corpus},
             embedder=self._embedder,
@@ -51,12 +53,18 @@ class Workbench:
 
     def warm(self) -> None:
         """Embed everything that the units will ask for and write it to the file of vectors."""
-        chunks = self._index.chunks
-        passages = tuple(Passage(doc_id=chunk.doc_id, title=chunk.title, text=chunk.text) for chunk in chunks)
+        documents = [Document(id=chunk.id, text=chunk.text, title=chunk.title) for chunk in self._chunks]
+        ContextReducer(budget_tokens=1, embedder=self._embedder, recorder=Trace()).reduce("", documents)
+        passages = tuple(Passage(doc_id=chunk.doc_id, title=chunk.title, text=chunk.text) for chunk in self._chunks)
         strong_reader(self._embedder).read(Prompted(question="", passages=passages))
         phases: tuple[Phase, ...] = get_args(Phase)
-        self._embedder.embed([one.question.question for phase in phases for one in askings(self._plan, phase)])
+        # The index comes after the reading, which has its vectors already.
+        self._index.embedder.embed([one.question.question for phase in phases for one in askings(self._plan, phase)])
         self._embedder.save()
+
+    @cached_property
+    def _index(self) -> ChunkIndex:
+        return ChunkIndex(self._chunks, self._embedder)
 
     def run(self, unit: Unit, askings: Sequence[Asking], on_done: Callable[[int], None]) -> list[Scored]:
         """Put every question of a unit to its pipeline and score the answers."""
@@ -91,8 +99,7 @@ class Workbench:
     def _ask_all(
         self, chain: Chain, askings: Sequence[Asking], on_done: Callable[[int], None], *, similarity: bool
     ) -> list[Scored]:
-        scored: list[Scored] = []
-        earlier: dict[str, Asking] = {}
+        answered: list[tuple[Asking, Asked]] = []
         history: list[tuple[str, str]] = []
         conversation: str | None = None
         for number, asking in enumerate(askings, 1):
@@ -100,12 +107,21 @@ class Workbench:
                 conversation, history = asking.conversation, []
             asked = _attempt(chain, asking, history)
             if asked is not None:
-                scored.append(self._scorer.score(asking, asked, earlier=earlier, similarity=similarity))
-                earlier[asking.question.question] = asking
+                answered.append((asking, asked))
                 if conversation is not None:
                     history.append((asking.question.question, asked.answer))
             if number % TELL_EVERY == 0 or number == len(askings):
                 on_done(number % TELL_EVERY or TELL_EVERY)
+        return self._scored(answered, similarity=similarity)
+
+    def _scored(self, answered: Sequence[tuple[Asking, Asked]], *, similarity: bool) -> list[Scored]:
+        if similarity:
+            self._embedder.embed([asked.answer for _, asked in answered])  # in batches, which takes half the time
+        earlier: dict[str, Asking] = {}
+        scored = []
+        for asking, asked in answered:
+            scored.append(self._scorer.score(asking, asked, earlier=earlier, similarity=similarity))
+            earlier[asking.question.question] = asking
         return scored
 
 

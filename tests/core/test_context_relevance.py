@@ -134,7 +134,7 @@ def test_a_name_that_the_question_has_already_is_no_answer() -> None:
 def test_a_passage_is_linked_from_those_that_name_its_title() -> None:
     titles = ["Fargo (film)", "Roger Deakins", "Roger Deakins", "It"]
     texts = ["Fargo was shot by Roger Deakins.", "Deakins shot Fargo.", "Roger Deakins won.", "It is a novel. Fargos."]
-    assert links(titles, texts, [0, 1, 2, 3]) == [{1}, {0}, {0}, set()]
+    assert links(titles, texts) == [{1}, {0}, {0}, set()]
 
 
 def test_the_best_passage_recommends_most() -> None:

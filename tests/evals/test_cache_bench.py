@@ -18,10 +18,8 @@ from costkit.cache.pair_model import PairModel
 from costkit.cli import main
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError
-from costkit.testing import HashEmbedder
 from costkit_evals.cache_policies import Choice, GuardsOnly, PairModelOnly, VCache, VCacheEntry
 from costkit_evals.pair_scores import StoredPairModel
-from costkit_evals.vectors import StoredEmbedder
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -328,17 +326,3 @@ def test_the_pair_model_alone_serves_from_even_odds_on() -> None:
     score = PairModelOnly(CountingModel())
     verdicts = score.score("a b c", [Candidate(question="a b c d", cosine=0.1), Candidate(question="d", cosine=0.9)])
     assert verdicts[0].score > score.threshold > verdicts[1].score
-
-
-def test_vectors_are_written_only_where_there_are_new_ones(tmp_path: Path) -> None:
-    path = tmp_path / "vectors.npz"
-    stored = StoredEmbedder(HashEmbedder(), path)
-    stored.save()
-    assert not path.exists()
-    stored.embed(["red apple"])
-    stored.save()
-    written = path.stat().st_mtime_ns
-    again = StoredEmbedder(HashEmbedder(), path)
-    again.embed(["red apple"])
-    again.save()
-    assert path.stat().st_mtime_ns == written

@@ -50,6 +50,11 @@ def holds(kind: Kind, text: str, known: Terms) -> bool:
     """Return whether ``text`` holds a thing of ``kind``; a name counts if it says more than ``known`` words do."""
     if kind == "name":
         return any(set(term_counts(name)) - set(known) for name in _names(text))
+    return _holds_number(kind, text)
+
+
+@lru_cache(maxsize=32_768)
+def _holds_number(kind: Literal["number", "time"], text: str) -> bool:
     if _DIGIT.search(text):
         return True
     return not (_NUMBER_WORDS if kind == "number" else _MONTHS).isdisjoint(words(text))

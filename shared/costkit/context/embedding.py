@@ -79,11 +79,10 @@ class EmbeddingReranker:
             if tokens is None
             else self._by_tokens(tokens, question, documents, units)
         )
-        ranks = [unit.rank for unit in units]
         return Observed(
             values=np.column_stack([dense, _lexical(question, documents, units), _worded(question, units)]),
-            ranks=ranks,
-            links=links([document.title for document in documents], [unit.text for unit in units], ranks),
+            ranks=[unit.rank for unit in units],
+            links=links([document.title for document in documents], [document.text for document in documents]),
         )
 
     def _by_tokens(

@@ -14,24 +14,20 @@ _SHORTEST_TITLE = 3  # characters: shorter ones stand in texts by chance
 _REACH = 3.0
 
 
-def links(titles: Sequence[str], texts: Sequence[str], ranks: Sequence[int]) -> list[set[int]]:
+def links(titles: Sequence[str], texts: Sequence[str]) -> list[set[int]]:
     """Return, for each passage, the passages that name its title.
 
     Args:
         titles: The passages' titles.
-        texts: Their sentences.
-        ranks: The passage that each sentence stands in.
+        texts: Their texts.
     """
     names = [_IN_BRACKETS.sub("", title).strip() for title in titles]
-    found: list[set[int]] = [set() for _ in names]
-    for to, name in enumerate(names):
-        if len(name) < _SHORTEST_TITLE:
-            continue
+    found: list[set[int]] = []
+    for name in names:
         whole = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
-        for text, rank in zip(texts, ranks, strict=True):
-            # Passages under one title are parts of one document, which name each other without saying anything.
-            if names[rank] != name and rank not in found[to] and name in text and whole.search(text):
-                found[to].add(rank)
+        # Passages under one title are parts of one document, which name each other without saying anything.
+        naming = (rank for rank, text in enumerate(texts) if name in text and names[rank] != name)
+        found.append({rank for rank in naming if len(name) >= _SHORTEST_TITLE and whole.search(texts[rank])})
     return found
 
 

@@ -140,12 +140,14 @@ class Selector:
             for index in range(len(units))
             if index not in left_out and units[index].kind not in _SUPPORTING
         }
+        self._choosable = list(self._groups)
+        self._best_first = sorted(self._choosable, key=lambda index: (-relevance[index], index))
         # A unit costs what it needs too.
         costs = [sum(units[at].tokens + _SEPARATOR_TOKENS for at in group) for group in self._groups.values()]
         self._knapsack = Knapsack(
-            [worth[index] for index in self._groups],
+            [worth[index] for index in self._choosable],
             costs,
-            [units[index].rank for index in self._groups],
+            [units[index].rank for index in self._choosable],
             budget.document_tokens,
             budget.tokens,
         )
@@ -153,10 +155,9 @@ class Selector:
     def within(self, tokens: int) -> set[int]:
         """Return the indexes of the units chosen within ``tokens``, which are at most those of the largest budget."""
         choice = _Choice(self._units, replace(self._budget, tokens=tokens))
-        choosable = list(self._groups)
-        worth_most = {choosable[at] for at in self._knapsack.packed(tokens)}
+        packed = {self._choosable[at] for at in self._knapsack.packed(tokens)}
         # The packed ones first, which fit; then the others, which may find room where packed ones share what they need.
-        order = sorted(choosable, key=lambda index: (index not in worth_most, -self._relevance[index], index))
+        order = sorted(self._best_first, key=lambda index: index not in packed)
         floor = _FLOOR * tokens
         for index in order:
             if self._relevance[index] >= self._least or choice.used < floor:
