@@ -114,7 +114,7 @@ class Bench:
             if not any(one.question.answerable for one in asked):
                 raise ConfigurationError("--golden: no answerable question has a passage, so there is nothing to keep")
             self.progress.start(len(asked) * len(self.choices) * len(self.ratios))
-            runs = {ratio: self._runs(ratio, asked, library) for ratio in self.ratios}
+            runs = self._runs(asked, library)
         finally:
             self.progress.stop()
         return rows_of(runs, self._times(asked), seed=self.seed)
@@ -166,20 +166,21 @@ class Bench:
         titles = sum(self._counter.count(one.title) for one in asked.documents) if self.inside_gold else 0
         return Budget(tokens=int((asked.given - titles) * ratio) + titles, ratio=ratio)
 
-    def _runs(self, ratio: float, asked: Sequence[Asked], library: _Library) -> Runs:
-        runs: dict[Choice, list[Measured]] = {}
+    def _runs(self, asked: Sequence[Asked], library: _Library) -> Mapping[float, Runs]:
+        """Cut every question's candidates by every method; to all budgets in turn, while they are remembered."""
+        runs: dict[float, dict[Choice, list[Measured]]] = {ratio: {} for ratio in self.ratios}
         for choice in self.choices:
             if choice.timed_only:
                 continue
             method = open_method(choice, self.embedder, self._counter)
-            runs[choice] = []
             for one in asked:
                 if not (choice.ours or one.question.answerable):
                     continue  # a rival has no way to say that nothing bears on it
-                budget = self._budget(one, ratio)
-                selection = method.keep(one.question.question, one.documents, budget)
-                runs[choice].append(self._measured(one, selection, budget, library))
-                self.progress.advance(f"{choice} at {ratio:g}")
+                for ratio in self.ratios:
+                    budget = self._budget(one, ratio)
+                    selection = method.keep(one.question.question, one.documents, budget)
+                    runs[ratio].setdefault(choice, []).append(self._measured(one, selection, budget, library))
+                    self.progress.advance(str(choice))
             self.embedder.save()
         return runs
 

@@ -173,6 +173,8 @@ def broken_promise(case: Case) -> str | None:
     texts = {document.id: document.text for document in case.documents}
     if upper_bound(case.counter, reduction.context) > case.budget_tokens:
         return f"{reduction.context!r} is above the budget of {case.budget_tokens} tokens"
+    if reduction.decision == "fallback" and not getattr(case.reranker, "fails", False):
+        return f"nothing failed, but {reduction.reason}"
     if reduction.tokens_after != case.counter.count(reduction.context):
         return f"tokens_after={reduction.tokens_after} is not the count of the context"
     if case.k is not None and len(reduction.passages) > case.k:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import click
 import numpy as np
@@ -22,14 +23,18 @@ from costkit.context.document import Document
 from costkit.context.embedding import EmbeddingReranker
 from costkit.context.relevance import FEATURES, Fitted, Observed, log_odds, with_links
 from costkit.context.sentences import Unit, units_of
-from costkit.embed import Embedder, default_embedder, token_embedder
+from costkit.embed import Embedder, default_embedder, remember, token_embedder
 from costkit.text import words
 from costkit.tokens import default_counter
+from costkit_evals.chunks import Chunk, cut
 from costkit_evals.golden import GoldenSet, Question, load
 
 __all__ = ["Case", "Silent", "cases", "fit", "fit_weights", "found_first", "held_out"]
 
 RETRIEVED = 20
+_REMEMBERED = 100_000
+# Half of a corpus of passages is shorter than this.
+PASSAGE_CHARACTERS = 1500
 # Strength of the pull of each standardised weight towards 0.
 RIDGE = 1e-3
 # The second hop starts from the weights of the round before; they settle in two.
@@ -61,10 +66,14 @@ class Silent:
 
 
 def cases(golden: GoldenSet, embedder: Embedder, *, retrieve: int = RETRIEVED) -> Iterator[Case]:
-    """Retrieve by cosine and observe the units of what was found, question by question."""
-    documents = [Document(id=one.id, text=one.text, title=one.title) for one in golden.corpus]
+    """Retrieve by cosine and observe the units of what was found, question by question.
+
+    A corpus of documents rather than passages is cut into chunks, as the evaluation cuts it.
+    """
+    passages = {one.id: one for one in _passages(golden)}
+    documents = [Document(id=one.id, text=one.text, title=one.title) for one in passages.values()]
     vectors = embedder.embed([f"{one.title}\n{one.text}" if one.title else one.text for one in documents])
-    reranker = EmbeddingReranker(embedder)
+    reranker = EmbeddingReranker(embedder, remembered=len(documents))
     for question in golden.questions:
         order = np.argsort(-(vectors @ embedder.embed([question.question])[0]), kind="stable")[:retrieve]
         found = [documents[index] for index in order]
@@ -73,19 +82,26 @@ def cases(golden: GoldenSet, embedder: Embedder, *, retrieve: int = RETRIEVED) -
             set_name=golden.name,
             question=question,
             observed=reranker.observe(question.question, found, units),
-            needed=np.array([_is_needed(unit, found[unit.rank], question) for unit in units], dtype=np.bool_),
+            needed=np.array([_is_needed(unit, passages[found[unit.rank].id], question) for unit in units], np.bool_),
         )
 
 
-def _is_needed(unit: Unit, document: Document, question: Question) -> bool:
+def _passages(golden: GoldenSet) -> list[Chunk]:
+    if median(len(document.text) for document in golden.corpus) > PASSAGE_CHARACTERS:
+        return cut(golden.corpus)
+    return [Chunk(id=one.id, doc_id=one.id, title=one.title, start=0, text=one.text) for one in golden.corpus]
+
+
+def _is_needed(unit: Unit, passage: Chunk, question: Question) -> bool:
     """True if the unit is labelled; where nothing is labelled, if it holds an answer in a gold document."""
+    if unit.kind in ("heading", "header"):
+        return False
+    start, end = passage.start + unit.start, passage.start + unit.end
     if question.supporting:
-        return any(
-            one.doc_id == document.id and unit.start < one.end and one.start < unit.end for one in question.supporting
-        )
+        return any(one.doc_id == passage.doc_id and start < one.end and one.start < end for one in question.supporting)
     text = f" {' '.join(words(unit.text))} "
     answers = [f" {' '.join(words(answer))} " for answer in question.answers]
-    return document.id in question.gold_ids and any(answer in text for answer in answers if answer.strip())
+    return passage.doc_id in question.gold_ids and any(answer in text for answer in answers if answer.strip())
 
 
 def held_out(question: Question) -> bool:
@@ -221,14 +237,14 @@ def main(folders: tuple[Path, ...]) -> None:
 
     Example: python -m costkit_evals.context_fit evals/golden/handbook my/set > shared/costkit/context/relevance.json
     """
-    embedder = default_embedder()
+    embedder = remember(default_embedder(), max_texts=_REMEMBERED)
     if token_embedder(embedder) is None:
         raise click.ClickException(f"{embedder.name} tells no token vectors: run `costkit models` and use minilm")
     goldens = [load(folder) for folder in folders]
     found = [case for golden in goldens for case in cases(golden, embedder)]
-    blind = [case for golden in goldens for case in cases(golden, Silent(embedder))]
     for line in report(found):
         click.echo(line, err=True)
+    blind = [case for golden in goldens for case in cases(golden, Silent(embedder))]
     shipped = {
         "name": "sentences-1",
         "embedder": embedder.name,

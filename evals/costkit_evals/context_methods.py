@@ -17,10 +17,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-from costkit.context import ContextReducer, Document, Reranker, from_embedder, from_flashrank
+from costkit.context import ContextReducer, Document, Reranker, from_flashrank
 from costkit.context.document import Place
+from costkit.context.embedding import EmbeddingReranker
 from costkit.context.llmlingua import LLMLingua2
-from costkit.embed import Embedder
+from costkit.embed import Embedder, remember
 from costkit.errors import ConfigurationError
 from costkit.text import split_sentences, words
 from costkit.tokens import TokenCounter
@@ -37,6 +38,9 @@ MethodName = Literal[
 ]
 _NEED_MODEL = ("flashrank", "llmlingua")
 DEFAULT_METHODS: tuple[MethodName, ...] = tuple(name for name in get_args(MethodName) if name not in _NEED_MODEL)
+
+# A corpus of so many passages is read once in a run.
+_PASSAGES = 20_000
 
 _Spans = Mapping[int, Sequence[tuple[int, int]]]
 _WORD_END = re.compile(r"(?<=\S)(?=\s|$)")
@@ -122,7 +126,8 @@ class Method(Protocol):
 def open_method(choice: Choice, embedder: Embedder, counter: TokenCounter) -> Method:
     """Make the method that was chosen."""
     if choice.name == "costkit":
-        return _Ours(counter, from_embedder(embedder) if choice.model is None else _ranking(choice.model))
+        ours = EmbeddingReranker(remember(embedder), remembered=_PASSAGES)  # what from_embedder makes, for a corpus
+        return _Ours(counter, ours if choice.model is None else _ranking(choice.model))
     if choice.name == "flashrank" and choice.model is not None:
         return _RerankedTruncation(_ranking(choice.model), counter)
     if choice.name == "llmlingua" and choice.model is not None:

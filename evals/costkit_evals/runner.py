@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty, Queue
@@ -212,18 +212,28 @@ def _duration(plan: Plan, unit: Unit) -> int:
     return len(askings(plan, unit.phase)) * (_CONTEXT_TAKES if "context" in PIPELINES[unit.pipeline].parts else 1)
 
 
-_plan: Plan
-_workbench: Workbench
+@dataclass(frozen=True)
+class _Worker:
+    """What a worker process needs for all its units; opened with the first one, so that a failure is that unit's."""
+
+    plan: Plan
+    folder: Path
+
+    @cached_property
+    def workbench(self) -> Workbench:
+        from costkit_evals.workbench import Workbench
+
+        return Workbench(self.plan, self.folder)
+
+
+_worker: _Worker
 
 
 def _open_worker(plan: Plan, folder: Path) -> None:
-    """Prepare a worker process for all its units."""
-    global _plan, _workbench
-    from costkit_evals.workbench import Workbench
-
+    global _worker
     # Ctrl-C, which a terminal sends to every process, is for the parent: it stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _plan, _workbench = plan, Workbench(plan, folder)
+    _worker = _Worker(plan, folder)
 
 
 def _queue(manager: SyncManager) -> Queue[tuple[Unit, int]]:
@@ -252,7 +262,7 @@ def _drained(progress: Queue[tuple[Unit, int]]) -> Iterator[tuple[Unit, int]]:
 
 def _work(unit: Unit, file: Path, progress: Queue[tuple[Unit, int]]) -> None:
     """Run one unit in a worker process."""
-    scored = _workbench.run(unit, askings(_plan, unit.phase), partial(_tell, progress, unit))
+    scored = _worker.workbench.run(unit, askings(_worker.plan, unit.phase), partial(_tell, progress, unit))
     _write(file, scored)
 
 

@@ -36,7 +36,7 @@ class StoredEmbedder:
         self._path = path
         self._known: dict[bytes, Vectors] = _read(path, embedder) if path.exists() else {}
         self._changed = False
-        self._tokens = None if tokens is None else _StoredTokens(tokens)
+        self._tokens = None if tokens is None else _StoredTokens(tokens, embedder.name)
 
     @property
     def name(self) -> str:
@@ -99,9 +99,10 @@ class StoredEmbedder:
 class _StoredTokens:
     """The vectors of tokens, text by text, and the file they are kept in, which belongs to one run."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, embedder: str) -> None:
         self._path = path
-        self._known: dict[bytes, TokenVectors] = _read_tokens(path) if path.exists() else {}
+        self._embedder = embedder
+        self._known: dict[bytes, TokenVectors] = _read_tokens(path, embedder) if path.exists() else {}
         self._changed = False
 
     def read(self, compute: Callable[[Sequence[str]], list[TokenVectors]], texts: Sequence[str]) -> list[TokenVectors]:
@@ -118,6 +119,7 @@ class _StoredTokens:
         read = list(self._known.values())
         _write(
             self._path,
+            embedder=np.array(self._embedder),
             keys=_packed(self._known),
             sizes=np.array([len(one.vectors) for one in read]),
             vectors=np.concatenate([one.vectors for one in read]),
@@ -171,8 +173,10 @@ def _read(path: Path, embedder: Embedder) -> dict[bytes, Vectors]:
         return {bytes(key): row for key, row in zip(stored["keys"], stored["rows"], strict=True)}
 
 
-def _read_tokens(path: Path) -> dict[bytes, TokenVectors]:
+def _read_tokens(path: Path, embedder: str) -> dict[bytes, TokenVectors]:
     with np.load(path) as stored:
+        if str(stored["embedder"]) != embedder:
+            return {}
         ends = np.cumsum(stored["sizes"])[:-1]
         texts = zip(np.split(stored["vectors"], ends), np.split(stored["spans"], ends), strict=True)
         read = (TokenVectors(vectors=vectors, spans=spans) for vectors, spans in texts)

@@ -51,6 +51,7 @@ def test_what_breaks_a_promise_is_seen(case: Case, monkeypatch: pytest.MonkeyPat
         return replace(sound, passages=(replace(sound.passages[0], kept=spans), *sound.passages[1:]))
 
     assert broken(sound) is None
+    assert "nothing failed" in (broken(replace(sound, decision="fallback")) or "")
     assert "not the count" in (broken(replace(sound, tokens_after=sound.tokens_after + 1)) or "")
     assert "offsets" in (broken(with_span(start=kept.start + 1)) or "")
     assert "nothing says so" in (broken(with_span(also_in=())) or "")

@@ -64,6 +64,16 @@ def test_what_one_process_has_read_token_by_token_the_next_need_not_read_or_embe
     assert (first.read, second.read, first.embedded + second.embedded) == (texts, [], [])
 
 
+def test_the_tokens_of_another_embedder_are_not_taken(tmp_path: Path) -> None:
+    first, other = Telling(), Telling()
+    other.name = "another"
+    for embedder in (first, other):
+        stored = StoredEmbedder(embedder, tmp_path / "vectors.npz", tokens=tmp_path / "tokens.npz")
+        stored.embed_tokens(["red apple"])
+        stored.save()
+    assert other.read == ["red apple"]
+
+
 def test_an_embedder_that_tells_no_tokens_tells_none_through_the_memory(tmp_path: Path) -> None:
     stored = StoredEmbedder(HashEmbedder(), tmp_path / "vectors.npz", tokens=tmp_path / "tokens.npz")
     assert token_embedder(stored) is None

@@ -17,7 +17,9 @@ __all__ = ["Cut", "Task", "cut_first", "cut_nothing", "cut_selected", "keep_whol
 
 Reasons = Mapping[int, DropReason]
 
-_ESTIMATE_ERROR = 2  # tokens per unit
+# How far the sum of the units' counts is above the count of the joined text: tokens per unit, part of the budget.
+_ESTIMATE_ERROR = 2
+_ESTIMATE_SHARE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +137,14 @@ def cut_selected(task: Task, scores: Scores, decision: Decision = "reduced", rea
 
 def _packed(task: Task, scores: Scores, worth: Sequence[float], least: float, copied: Collection[int]) -> set[int]:
     """Pack by estimated costs, then again with what the joined text leaves of the budget, as long as that fits."""
-    most = replace(task.budget, tokens=task.budget.tokens + _ESTIMATE_ERROR * len(task.units))
-    selector = Selector(task.units, scores.relevance, worth, most, least=least, left_out=copied)
     tokens = task.budget.tokens
+    most = replace(task.budget, tokens=tokens + 2 * (tokens // _ESTIMATE_SHARE))  # all steps below add less
+    selector = Selector(task.units, scores.relevance, worth, most, least=least, left_out=copied)
     chosen = selector.within(tokens)
     # Each unit's count is rounded up and its separator is an estimate: the sum is above the count of the joined text.
     # That is little: what was left because nothing more is worth its tokens stays left.
-    spare = min(task.spare(_joined(task, chosen, scores)), _ESTIMATE_ERROR * len(chosen))
+    estimate_error = min(_ESTIMATE_ERROR * len(chosen), tokens // _ESTIMATE_SHARE)
+    spare = min(task.spare(_joined(task, chosen, scores)), estimate_error)
     while spare > 0:
         more = selector.within(tokens + spare)
         if task.fits(_joined(task, more, scores)):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from costkit.context.answers import asked_for, holds
+from costkit.context.answers import asked_for, holds, may_hold
 from costkit.context.document import Document
 from costkit.context.hops import links
 from costkit.context.late import Reader, late_interaction
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Cosines = NDArray[np.floating]
+
 __all__ = ["EmbeddingReranker", "from_embedder"]
 
+_REMEMBERED = 1024
 _LEXICAL_WEIGHT = 0.9
 _SUPPORTING = ("heading", "header")
+# Content terms of a question: with so many it asks for several things at once, and with so few for one.
+_MANY, _FEW = 9, 4
 
 
 def from_embedder(embedder: Embedder | None = None) -> Reranker:
@@ -42,10 +47,16 @@ def from_embedder(embedder: Embedder | None = None) -> Reranker:
 
 
 class EmbeddingReranker:
-    """A ``Reranker`` over texts, and a ``Judge`` of units in their documents."""
+    """A ``Reranker`` over texts, and a ``Judge`` of units in their documents.
 
-    def __init__(self, embedder: Embedder | None) -> None:
+    Args:
+        embedder: Turns texts into vectors. Default: ``costkit.embed.default_embedder()``, opened at the first use.
+        remembered: How many documents to remember that were read token by token.
+    """
+
+    def __init__(self, embedder: Embedder | None, *, remembered: int = _REMEMBERED) -> None:
         self._embedder = embedder
+        self._remembered = remembered
         self._reader: Reader | None = None
         self._lock = threading.Lock()
 
@@ -80,7 +91,7 @@ class EmbeddingReranker:
             else self._by_tokens(tokens, question, documents, units)
         )
         return Observed(
-            values=np.column_stack([dense, _lexical(question, documents, units), _worded(question, units)]),
+            values=np.column_stack([dense, _lexical(question, documents, units), _worded(question, documents, units)]),
             ranks=[unit.rank for unit in units],
             links=links([document.title for document in documents], [document.text for document in documents]),
         )
@@ -91,15 +102,17 @@ class EmbeddingReranker:
         import numpy as np
 
         with self._lock:
-            reader = self._reader = self._reader or Reader(tokens)
+            reader = self._reader = self._reader or Reader(tokens, remembered=self._remembered)
         groups = [(documents[rank], list(its)) for rank, its in groupby(units, key=lambda unit: unit.rank)]
         asked = reader.ask(question)
         readings = reader.read([document for document, _ in groups], [its for _, its in groups])
         columns = [
-            np.column_stack([closest, reading.units @ asked.vector, reading.windows @ asked.vector])
-            for closest, reading in zip(late_interaction(asked, readings), readings, strict=True)
+            np.column_stack([*closeness, reading.units @ asked.vector, reading.windows @ asked.vector])
+            for closeness, reading in zip(late_interaction(asked, readings), readings, strict=True)
         ]
-        return np.concatenate(columns) if columns else np.zeros((0, 3))
+        dense = np.concatenate(columns) if columns else np.zeros((0, 4))
+        dense[:, -1] = _lead(question, dense[:, -1], [unit.rank for unit in units])
+        return dense
 
     def _by_vectors(self, question: str, documents: Sequence[Document], units: Sequence[Unit]) -> NDArray[np.float64]:
         import numpy as np
@@ -108,8 +121,10 @@ class EmbeddingReranker:
         vectors = self._opened().embed(texts)
         cosines = vectors[1:] @ vectors[0]
         of_units, of_documents = cosines[: len(units)], cosines[len(units) :]
-        passages = of_documents[[unit.rank for unit in units]] if units else of_units
-        return np.column_stack([np.zeros(len(units)), _standard(of_units), _standard(passages)])
+        ranks = [unit.rank for unit in units]
+        passages = of_documents[ranks] if units else of_units
+        untold = np.zeros((len(units), 2))
+        return np.column_stack([untold, _standard(of_units), _lead(question, passages, ranks)])
 
     def _opened(self) -> Embedder:
         if self._embedder is None:
@@ -117,12 +132,30 @@ class EmbeddingReranker:
         return self._embedder
 
 
-def _standard(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+def _standard(cosines: Cosines) -> Cosines:
     """Bring the cosines of one question to mean 0 and deviation 1: embedders differ in how close they put all texts."""
-    if not len(cosines):
+    return _scaled(cosines, cosines)
+
+
+def _scaled(cosines: Cosines, measure: Cosines) -> Cosines:
+    if not len(measure):
         return cosines
-    standard: NDArray[np.float32] = (cosines - cosines.mean()) / (cosines.std() + 1e-6)
-    return standard
+    scaled: Cosines = (cosines - measure.mean()) / (measure.std() + 1e-6)
+    return scaled
+
+
+def _lead(question: str, cosines: Cosines, ranks: Sequence[int]) -> Cosines:
+    """Return how far each unit's passage is ahead of the candidates, in deviations; less, the longer the question.
+
+    A question of many terms brings several things together, which stand in several passages: the passage that is
+    closest to the whole question is not the only one that is needed.
+    """
+    import numpy as np
+
+    best = np.full(max(ranks, default=-1) + 1, -np.inf)
+    np.maximum.at(best, list(ranks), cosines)
+    terms = len(term_counts(question))
+    return _scaled(cosines, best[best > -np.inf]) * min(max((_MANY - terms) / (_MANY - _FEW), 0.0), 1.0)
 
 
 def _lexical(question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[tuple[float, float, float]]:
@@ -136,14 +169,17 @@ def _lexical(question: str, documents: Sequence[Document], units: Sequence[Unit]
     return [(value, of_passages[unit.rank], covered[unit.rank]) for value, unit in zip(of_units, units, strict=True)]
 
 
-def _worded(question: str, units: Sequence[Unit]) -> list[tuple[float, float]]:
-    """Return whether each unit holds the kind of thing that is asked for, and whether it opens its document."""
-    kind, known = asked_for(question), term_counts(question)
+def _worded(question: str, documents: Sequence[Document], units: Sequence[Unit]) -> list[tuple[float, float, float]]:
+    """Return whether each unit may hold what is asked for, has its form, and opens its document."""
+    kinds, known = asked_for(question), term_counts(question).keys()
+    named = [known | term_counts(document.title).keys() for document in documents]
     opening: set[int] = set()
     found = []
     for unit in units:
         opens = unit.kind not in _SUPPORTING and unit.rank not in opening
         if opens:
             opening.add(unit.rank)
-        found.append((float(kind is not None and holds(kind, unit.text, known)), float(opens)))
+        found.append(
+            (float(may_hold(kinds, unit.text, known)), float(holds(kinds, unit.text, named[unit.rank])), float(opens))
+        )
     return found

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from costkit.context.document import Document
 from costkit.context.lexical import FUNCTION_WORDS
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-__all__ = ["Question", "Reader", "Reading", "late_interaction"]
+__all__ = ["Closeness", "Question", "Reader", "Reading", "late_interaction"]
 
-# A passage of 128 tokens takes 50 kB.
-_REMEMBERED = 1024
 _STEPS = 127  # of a signed byte
 _LEAST = 1e-6
 _TITLE = -1
@@ -71,13 +69,19 @@ class Question:
 
 
 class Reader:
-    """Reads documents with an embedder's tokens and remembers the most recent ones by content; threads may share it."""
+    """Reads documents with an embedder's tokens and remembers the most recent ones by content; threads may share it.
 
-    def __init__(self, embedder: TokenEmbedder) -> None:
+    Args:
+        embedder: Tells the vectors of tokens.
+        remembered: How many documents and questions to remember; a document of 128 tokens takes 50 kB.
+    """
+
+    def __init__(self, embedder: TokenEmbedder, *, remembered: int) -> None:
         self._embedder = embedder
+        self._remembered = remembered
         self._known: OrderedDict[bytes, Reading] = OrderedDict()
         self._lock = threading.Lock()
-        self.ask = lru_cache(maxsize=_REMEMBERED)(partial(_read_question, embedder))
+        self.ask = lru_cache(maxsize=remembered)(partial(_read_question, embedder))
 
     def read(self, documents: Sequence[Document], units: Sequence[Sequence[Unit]]) -> list[Reading]:
         """Return the reading of each document, given its units."""
@@ -91,7 +95,7 @@ class Reader:
             self._known |= known
             for key in keys:
                 self._known.move_to_end(key)
-            while len(self._known) > _REMEMBERED:
+            while len(self._known) > self._remembered:
                 self._known.popitem(last=False)
         return [known[key] for key in keys]
 
@@ -181,32 +185,40 @@ def _read_question(embedder: TokenEmbedder, question: str) -> Question:
     )
 
 
-def late_interaction(question: Question, readings: Sequence[Reading]) -> list[list[float]]:
-    """Return, reading by reading, how much of the question each unit has, -1 to 1.
+class Closeness(NamedTuple):
+    """How much of a question each unit has, -1 to 1, of shape (units,): by itself, and together with the one before."""
+
+    alone: NDArray[np.float64]
+    paired: NDArray[np.float64]
+
+
+def late_interaction(question: Question, readings: Sequence[Reading]) -> list[Closeness]:
+    """Return, reading by reading, how much of the question the units have.
 
     It is the weighted mean, over the question's tokens, of the cosine to the closest token of the unit or the title.
     """
     import numpy as np
 
     if not len(question.tokens) or not any(len(reading.tokens) for reading in readings):
-        return [[0.0] * len(reading.units) for reading in readings]
+        return [Closeness(*np.zeros((2, len(reading.units)))) for reading in readings]
     # All at once: a product for each reading would wait for the threads of the one before.
     alike = np.concatenate([reading.tokens for reading in readings]).astype(np.float32) @ question.tokens.T
     ends = np.cumsum([len(reading.tokens) for reading in readings])
     return [
-        _shares(question, reading, alike[end - len(reading.tokens) : end] * reading.step)
+        _closeness(question, reading, alike[end - len(reading.tokens) : end] * reading.step)
         for reading, end in zip(readings, ends, strict=True)
     ]
 
 
-def _shares(question: Question, reading: Reading, alike: Vectors) -> list[float]:
+def _closeness(question: Question, reading: Reading, alike: Vectors) -> Closeness:
     import numpy as np
 
     closest = np.full((len(reading.units) + 1, len(question.tokens)), -1.0, dtype=np.float32)
     if len(alike):
         closest[reading.owners] = np.maximum.reduceat(alike, reading.starts)  # the title's, of owner -1, is the last
-    found: list[float] = (np.maximum(closest[:-1], closest[-1]) @ question.weights).tolist()
-    return found
+    alone = np.maximum(closest[:-1], closest[-1])
+    paired = np.maximum(alone, np.concatenate([alone[:1], alone[:-1]]))
+    return Closeness(alone @ question.weights, paired @ question.weights)
 
 
 def _weight(token: str) -> float:

@@ -1,6 +1,6 @@
 """How much each unit bears on a question: from any reranker's scores, or fitted where a reranker weighs more than one.
 
-The fitted relevance is a linear model over nine features, with signs fixed beforehand: none of them ever lowers it. Its
+The fitted relevance is a linear model over eleven features, with signs fixed beforehand: none of them ever lowers it. Its
 weights are log odds of one unit of a question's candidates against another, and a logistic curve over them gives the
 probability that a unit is needed. docs/context.md says what they were fitted on and how they carry over.
 """
@@ -42,12 +42,14 @@ __all__ = [
 # What the fitted relevance sees of a unit; the last is the second hop, which needs the relevance of the others.
 FEATURES = (
     "late_interaction",
+    "paired_interaction",
     "sentence_cosine",
-    "passage_cosine",
+    "passage_lead",
     "sentence_terms",
     "passage_terms",
     "passage_coverage",
     "answer_kind",
+    "answer_form",
     "opening",
     "named",
 )

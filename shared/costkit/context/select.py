@@ -140,23 +140,24 @@ class Selector:
             for index in range(len(units))
             if index not in left_out and units[index].kind not in _SUPPORTING
         }
-        self._choosable = list(self._groups)
-        self._best_first = sorted(self._choosable, key=lambda index: (-relevance[index], index))
-        # A unit costs what it needs too.
-        costs = [sum(units[at].tokens + _SEPARATOR_TOKENS for at in group) for group in self._groups.values()]
+        self._best_first = sorted(self._groups, key=lambda index: (-relevance[index], index))
+        self._packable = sorted({at for group in self._groups.values() for at in group})
+        places = {index: place for place, index in enumerate(self._packable)}
+        needs = [_with_needs(units, index, left_out)[1:2] for index in self._packable]
         self._knapsack = Knapsack(
-            [worth[index] for index in self._choosable],
-            costs,
-            [units[index].rank for index in self._choosable],
+            [worth[index] if index in self._groups else 0.0 for index in self._packable],
+            [units[index].tokens + _SEPARATOR_TOKENS for index in self._packable],
+            [units[index].rank for index in self._packable],
             budget.document_tokens,
             budget.tokens,
+            needs=[places[needed[0]] if needed else None for needed in needs],
         )
 
     def within(self, tokens: int) -> set[int]:
         """Return the indexes of the units chosen within ``tokens``, which are at most those of the largest budget."""
         choice = _Choice(self._units, replace(self._budget, tokens=tokens))
-        packed = {self._choosable[at] for at in self._knapsack.packed(tokens)}
-        # The packed ones first, which fit; then the others, which may find room where packed ones share what they need.
+        packed = {self._packable[at] for at in self._knapsack.packed(tokens)}
+        # The packed ones first, which fit; then the others, as far as there is room.
         order = sorted(self._best_first, key=lambda index: index not in packed)
         floor = _FLOOR * tokens
         for index in order:
