@@ -240,7 +240,7 @@ def open_bench(
         embedder=open_stored(embedder, vectors),
         timed_embedder=embedder,
         choices=tuple(dict.fromkeys(map(Choice.parse, _words(methods) or DEFAULT_METHODS))),
-        ratios=tuple(map(_ratio, _words([ratios]))),
+        ratios=tuple(dict.fromkeys(map(_ratio, _words([ratios])))),
         retrieve=retrieve,
         inside_gold=inside_gold,
         timed=timed,

@@ -23,23 +23,23 @@ from costkit.context.document import Document
 from costkit.context.embedding import EmbeddingReranker
 from costkit.context.relevance import FEATURES, Fitted, Observed, log_odds, with_links
 from costkit.context.sentences import Unit, units_of
-from costkit.embed import Embedder, default_embedder, remember, token_embedder
+from costkit.embed import Embedder, default_embedder, token_embedder
 from costkit.text import words
 from costkit.tokens import default_counter
 from costkit_evals.chunks import Chunk, cut
 from costkit_evals.golden import GoldenSet, Question, load
+from costkit_evals.vectors import open_stored
 
 __all__ = ["Case", "Silent", "cases", "fit", "fit_weights", "found_first", "held_out"]
 
 RETRIEVED = 20
-_REMEMBERED = 100_000
 # Half of a corpus of passages is shorter than this.
-PASSAGE_CHARACTERS = 1500
+LONG_CHARACTERS = 1500
 # Strength of the pull of each standardised weight towards 0.
 RIDGE = 1e-3
 # The second hop starts from the weights of the round before; they settle in two.
 ROUNDS = 3
-ANSWERABLE = ("late_interaction", "sentence_cosine")
+ANSWERABLE = ("best", "terms")
 FIRST = 3
 
 Values = NDArray[np.float64]
@@ -87,7 +87,7 @@ def cases(golden: GoldenSet, embedder: Embedder, *, retrieve: int = RETRIEVED) -
 
 
 def _passages(golden: GoldenSet) -> list[Chunk]:
-    if median(len(document.text) for document in golden.corpus) > PASSAGE_CHARACTERS:
+    if median(len(document.text) for document in golden.corpus) > LONG_CHARACTERS:
         return cut(golden.corpus)
     return [Chunk(id=one.id, doc_id=one.id, title=one.title, start=0, text=one.text) for one in golden.corpus]
 
@@ -115,7 +115,7 @@ def fit(given: Sequence[Case]) -> Fitted:
     """Fit all coefficients for an embedder that tells token vectors; every set weighs the same."""
     weights = fit_weights(given)
     scores = [log_odds(weights, with_links(weights, case.observed)) for case in given]
-    fitted = Fitted(weights=weights, needed=_needed(given, scores), answerable=_answerable(given))
+    fitted = Fitted(weights=weights, needed=_needed(given, scores), answerable=_answerable(given, scores))
     return fitted if fitted.answerable is None else replace(fitted, abstain_below=_threshold(fitted, given))
 
 
@@ -168,13 +168,12 @@ def _needed(given: Sequence[Case], scores: Sequence[Values]) -> dict[str, float]
     return {"level": level, "behind": behind, "intercept": intercept}
 
 
-def _answerable(given: Sequence[Case]) -> dict[str, float] | None:
+def _answerable(given: Sequence[Case], scores: Sequence[Values]) -> dict[str, float] | None:
     """Fit what tells answerable questions from unanswerable ones, if there are any; both weigh the same."""
     labels = _answerable_labels(given)
     if labels.all():
         return None
-    columns = [FEATURES.index(name) for name in ANSWERABLE]
-    rows = np.array([case.observed.values[:, columns].max(axis=0) for case in given])
+    rows = np.array([[own.max(), case.observed.terms] for own, case in zip(scores, given, strict=True)])
     *betas, intercept = _logistic_fit(rows, labels, _outcome_weights(given, labels))
     return {**dict(zip(ANSWERABLE, betas, strict=True)), "intercept": intercept}
 
@@ -237,7 +236,7 @@ def main(folders: tuple[Path, ...]) -> None:
 
     Example: python -m costkit_evals.context_fit evals/golden/handbook my/set > shared/costkit/context/relevance.json
     """
-    embedder = remember(default_embedder(), max_texts=_REMEMBERED)
+    embedder = open_stored(default_embedder())
     if token_embedder(embedder) is None:
         raise click.ClickException(f"{embedder.name} tells no token vectors: run `costkit models` and use minilm")
     goldens = [load(folder) for folder in folders]
@@ -245,6 +244,7 @@ def main(folders: tuple[Path, ...]) -> None:
     for line in report(found):
         click.echo(line, err=True)
     blind = [case for golden in goldens for case in cases(golden, Silent(embedder))]
+    embedder.save()
     shipped = {
         "name": "sentences-1",
         "embedder": embedder.name,

@@ -169,6 +169,7 @@ def _claim(plan: Plan, folder: Path) -> Path:
         same_plan = key.exists() and key.read_text(encoding="utf-8") == plan.key
         if rows.exists() and not same_plan:
             shutil.rmtree(rows)
+            (folder / TOKENS).unlink(missing_ok=True)
         rows.mkdir(parents=True, exist_ok=True)
         key.write_text(plan.key, encoding="utf-8")
     except OSError as error:

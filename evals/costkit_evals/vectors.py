@@ -65,9 +65,9 @@ class StoredEmbedder:
             AttributeError: It has none.
         """
         compute: Callable[[Sequence[str]], list[TokenVectors]] = self._embedder.embed_tokens  # type: ignore[attr-defined]
-        return compute if self._tokens is None else partial(self._read, compute, self._tokens)
+        return compute if self._tokens is None else partial(self._told, compute, self._tokens)
 
-    def _read(
+    def _told(
         self, compute: Callable[[Sequence[str]], list[TokenVectors]], tokens: _StoredTokens, texts: Sequence[str]
     ) -> list[TokenVectors]:
         """Read texts token by token; each text's own vector is their mean, and need not be computed again."""
@@ -90,7 +90,6 @@ class StoredEmbedder:
             self._tokens.save()
         if not self._changed:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         rows = np.stack(list(self._known.values())) if self._known else np.empty((0, self.dimensions), np.float32)
         _write(self._path, embedder=np.array(self.name), keys=_packed(self._known), rows=rows)
         self._changed = False
@@ -161,6 +160,7 @@ def _packed(keys: Iterable[bytes]) -> NDArray[np.void]:
 
 
 def _write(path: Path, **arrays: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.npz")  # a cut run must not leave half a file behind
     np.savez(part, **arrays)
     part.replace(path)

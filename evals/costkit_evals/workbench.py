@@ -22,12 +22,14 @@ from costkit_evals.result import Framework, Phase, ReaderName
 from costkit_evals.runner import TOKENS, Plan, Unit, askings
 from costkit_evals.scoring import Scored, Scorer
 from costkit_evals.traffic import Asking
-from costkit_evals.vectors import StoredEmbedder
+from costkit_evals.vectors import StoredEmbedder, naming_file
 
 __all__ = ["Workbench"]
 
 # How often progress is told, in questions.
 TELL_EVERY = 20
+# Token vectors of more would fill the memory: each process has them all, 0.3 MB a chunk.
+SHARED_CHUNKS = 2000
 
 _log = logging.getLogger("costkit.evals")
 
@@ -42,8 +44,10 @@ class Workbench:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._plan = plan
-        self._embedder = StoredEmbedder(default_embedder(), folder / "vectors.npz", tokens=folder / TOKENS)
         self._chunks = cut(plan.golden.corpus)
+        tokens = folder / TOKENS if len(self._chunks) <= SHARED_CHUNKS else None
+        with naming_file(folder / "vectors.npz"):
+            self._embedder = StoredEmbedder(default_embedder(), folder / "vectors.npz", tokens=tokens)
         self._scorer = Scorer(
             texts={document.id: document.text for document in plan.golden.corpus},
             embedder=self._embedder,

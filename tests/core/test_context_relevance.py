@@ -19,7 +19,7 @@ from costkit.context.knapsack import Knapsack
 from costkit.context.late import Reader, late_interaction
 from costkit.context.lexical import term_counts
 from costkit.context.relevance import FEATURES, Fitted, Observed, shipped
-from costkit.context.select import least_relevance, shares
+from costkit.context.select import Budget, Selector, least_relevance, shares
 from costkit.context.sentences import units_of
 from costkit.embed import TokenVectors
 from costkit.testing import HashEmbedder, ListRecorder
@@ -112,9 +112,9 @@ def test_texts_without_a_word_are_taken() -> None:
     [
         ("How many seats does the plan hold?", "It holds twelve seats.", "", "It holds seats for everyone."),
         ("How much was paid?", "She paid 1,400 euros.", "She paid in 1987.", "She paid soon."),
-        ("When did the plant open?", "It opened in March.", "It opened at 9.", "It opened soon after."),
+        ("When did the plant open?", "It opened in March.", "It opened at 9.", "It may open after a march."),
         ("Who runs the plant?", "It is run by Ada Lovelace.", "It is run by Ada.", "It is run by its owner."),
-        ("In which country is the plant?", "The plant lies in Norway.", "Then Norway won.", "It lies far away."),
+        ("In which country is the plant?", "In Norway lies the plant.", "Since May Norway wins.", "It lies far away."),
         ("Why was it closed?", "It was closed because of dust.", "", "It was closed in 1987."),
     ],
 )
@@ -136,6 +136,18 @@ def test_a_name_that_the_question_or_the_title_has_already_is_no_answer() -> Non
     assert not may_hold(kinds, "Then Ada Lovelace went home.", known)
     assert holds(kinds, "She was raised by Eva Holm.", known)
     assert not holds(kinds, "She was raised by Eva Holm.", known | term_counts("Eva Holm").keys())
+
+
+def test_no_passage_is_ahead_of_itself_or_of_its_like() -> None:
+    for texts in ([TRAVEL], [TRAVEL, TRAVEL]):
+        documents = [document(text, name=f"d{at}") for at, text in enumerate(texts)]
+        units = units_of(documents, default_counter())
+        observed = EmbeddingReranker(WordTokens(reads=6)).observe("Who takes taxis?", documents, units)
+        assert np.abs(observed.values[:, FEATURES.index("passage_lead")]).max() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_name_may_stand_on_two_lines() -> None:
+    assert holds(asked_for("Who built it?"), "It was built by Ada\nLovelace.", {"built"})
 
 
 def test_a_question_that_does_not_say_what_it_asks_for_is_answered_by_no_form() -> None:
@@ -218,10 +230,10 @@ def test_an_embedder_that_nothing_was_fitted_for_gives_no_probabilities() -> Non
 def test_nothing_is_relevant_below_the_threshold_of_being_answerable() -> None:
     values = np.zeros((2, len(FEATURES) - 1))
     values[1, 0] = 0.4
-    observed = Observed(values=values, ranks=[0, 0], links=[set()])
-    answerable = {"late_interaction": 10.0, "intercept": -5.0}
-    lenient = Fitted(weights={}, answerable=answerable, abstain_below=0.2).scores(observed)
-    strict = Fitted(weights={}, answerable=answerable, abstain_below=0.3).scores(observed)
+    observed = Observed(values=values, ranks=[0, 0], links=[set()], terms=4)
+    weights, answerable = {"late_interaction": 10.0}, {"best": 1.0, "terms": 0.5, "intercept": -7.0}
+    lenient = Fitted(weights=weights, answerable=answerable, abstain_below=0.2).scores(observed)
+    strict = Fitted(weights=weights, answerable=answerable, abstain_below=0.3).scores(observed)
     assert lenient.answerable == strict.answerable == pytest.approx(1 / (1 + np.exp(1.0)))
     assert (lenient.nothing, strict.nothing) == (False, True)
 
@@ -233,6 +245,31 @@ def test_the_scale_of_a_reranker_does_not_matter() -> None:
     assert shares([3.0, 3.0]) == [0.5, 0.5]
     assert shares([1.0, 0.0], in_log_odds=True)[0] == pytest.approx(np.e / (np.e + 1))
     assert least_relevance([], []) == 0.0
+
+
+# --- the selection ---------------------------------------------------------------------------------------------------
+
+
+def test_a_referring_sentence_brings_what_it_refers_to_past_a_copy_and_pays_for_it_once() -> None:
+    units = units_of([document("Leave is 27 days. It lapses in May. This holds for all.")], default_counter())
+    assert [unit.needs for unit in units] == [None, 0, 1]
+    budget = Budget(tokens=sum(unit.tokens + 1 for unit in units), document_tokens=(0,))
+    relevance, worth = [0.0, 1.0, 2.0], [0.1, 0.3, 0.6]
+
+    selector = Selector(units, relevance, worth, budget, least=0.0)
+    assert selector.within(budget.tokens) == {0, 1, 2}  # each pays for itself, however many refer to it
+    assert selector.within(budget.tokens - 1) == {0, 1}
+    past_a_copy = Selector(units, relevance, worth, budget, least=0.0, left_out={1})
+    assert past_a_copy.within(budget.tokens - units[1].tokens - 1) == {0, 2}
+
+
+def test_a_table_row_brings_its_header_though_another_table_has_the_same() -> None:
+    units = units_of([document("| plan | seats |\n|---|---|\n| Solo | 1 |\n| Team | 9 |\n")], default_counter())
+    header, _, team = range(3)
+    budget = Budget(tokens=units[header].tokens + units[team].tokens + 2, document_tokens=(0,))
+    selector = Selector(units, [0.0, 1.0, 2.0], [0.0, 0.4, 0.6], budget, least=0.0, left_out={header})
+    assert selector.within(budget.tokens) == {header, team}
+    assert selector.within(units[team].tokens + 1) == set()
 
 
 # --- the knapsack ----------------------------------------------------------------------------------------------------

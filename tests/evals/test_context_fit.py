@@ -24,7 +24,7 @@ def case(number: int, *, answerable: bool = True, set_name: str = "made") -> Cas
         values[number % 12, TOLD_BY] += 0.5
         values[:, 0] += 0.4
         values[number % 12, MISLEADING] = 0.0
-    observed = Observed(values=values, ranks=[at // 4 for at in range(12)], links=[set(), set(), set()])
+    observed = Observed(values=values, ranks=[at // 4 for at in range(12)], links=[set(), set(), set()], terms=5)
     question = Question(id=f"{set_name}-{number}", question="?", answerable=answerable)
     return Case(set_name=set_name, question=question, observed=observed, needed=needed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -26,7 +26,7 @@ _ASKED: dict[Kind, re.Pattern[str]] = {
         r"\bwhere\b"
         r"|\b(?:what|which) (?:country|city|state|place|county|town|continent|region|location|nation|province|island)\b"
     ),
-    "reason": re.compile(r"\bwhy\b|\breason\b|\bcause[sd]?\b"),
+    "reason": re.compile(r"\bwhy\b|\breasons?\b|\bcause[sd]?\b"),
 }
 _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"(?<![\w.,-])\d[\d.,]*")
@@ -36,15 +36,16 @@ _NUMBER_WORDS = frozenset(
     "one two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty sixty "
     "hundred thousand million billion half third quarter once twice first second dozen several".split()
 )
-_MONTHS = frozenset("january february march april may june july august september october november december".split())
-_DAYS = frozenset("monday tuesday wednesday thursday friday saturday sunday spring summer autumn fall winter".split())
+# With their capitals: employees may carry days over, and people march.
+_MONTH = re.compile(r"\b(?:January|February|March|April|May|June|July|August|September|October|November|December)\b")
+_DAY = re.compile(r"\b(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|[Ss]pring|[Ss]ummer|[Aa]utumn|[Ww]inter)\b")
 _NAME = re.compile(r"[A-Z][\w'\u2019.-]*(?:\s+(?:(?:of|the|and|de|van|von|for|in|&)\s+)?[A-Z0-9][\w'\u2019.-]*)*")
 _PLACED = re.compile(
-    r"\b(?:in|at|near|from|to|of|on|into|throughout|between|across)\s+(?:the\s+)?"
+    r"\b(?i:in|at|near|from|to|of|on|into|throughout|between|across)\s+(?:the\s+)?"
     r"([A-Z][\w'\u2019.-]*(?:\s+[A-Z][\w'\u2019.-]*)*)"
 )
 _REASON = re.compile(
-    r"\b(?:because|due to|so that|in order to|reason|caused?|since|therefore|owing|led to|result(?:s|ed)?)\b",
+    r"\b(?:because|due to|so that|in order to|reasons?|caused?|since|therefore|owing|led to|result(?:s|ed)?)\b",
     re.IGNORECASE,
 )
 
@@ -55,7 +56,7 @@ def asked_for(question: str) -> frozenset[Kind]:
     return frozenset(kind for kind, pattern in _ASKED.items() if pattern.search(lowered))
 
 
-def may_hold(kinds: Collection[Kind], text: str, known: Collection[str]) -> bool:
+def may_hold(kinds: Set[Kind], text: str, known: Set[str]) -> bool:
     """Return whether ``text`` may hold a thing of one of ``kinds``: any digit or number word, or any name.
 
     Args:
@@ -69,11 +70,11 @@ def may_hold(kinds: Collection[Kind], text: str, known: Collection[str]) -> bool
     return (
         ("number" in kinds and (said.digit or said.number_word))
         or ("time" in kinds and (said.digit or said.month))
-        or (bool({"person", "place"} & set(kinds)) and _any_new(said.names, known))
+        or (bool(kinds & {"person", "place"}) and _any_new(said.names, known))
     )
 
 
-def holds(kinds: Collection[Kind], text: str, known: Collection[str]) -> bool:
+def holds(kinds: Set[Kind], text: str, known: Set[str]) -> bool:
     """Return whether ``text`` has the form of an answer: a number that is no year, a date, a full name, a place, why.
 
     Args:
@@ -87,7 +88,7 @@ def holds(kinds: Collection[Kind], text: str, known: Collection[str]) -> bool:
     return (
         ("number" in kinds and (said.amount or said.number_word))
         or ("time" in kinds and said.date)
-        or ("person" in kinds and _any_new([name for name in said.names if " " in name], known))
+        or ("person" in kinds and _any_new([name for name in said.names if len(name.split()) > 1], known))
         or ("place" in kinds and _any_new(said.places, known))
         or ("reason" in kinds and said.reason)
     )
@@ -110,19 +111,19 @@ class _Said:
 @lru_cache(maxsize=32_768)
 def _said(text: str) -> _Said:
     those = set(words(text))
-    month = not _MONTHS.isdisjoint(those)
+    month = _MONTH.search(text) is not None
     return _Said(
         digit=_DIGIT.search(text) is not None,
         amount=any(not _YEAR.fullmatch(number.strip(".,")) for number in _NUMBER.findall(text)),
         number_word=not _NUMBER_WORDS.isdisjoint(those),
         month=month,
-        date=month or not _DAYS.isdisjoint(those) or _YEAR_OR_DECADE.search(text) is not None,
+        date=month or _DAY.search(text) is not None or _YEAR_OR_DECADE.search(text) is not None,
         # But not a word that is capitalised because a sentence begins.
-        names=tuple(one.group() for one in _NAME.finditer(text) if one.start() > 0 or " " in one.group()),
-        places=tuple(_PLACED.findall(text)),
+        names=tuple(one.group() for one in _NAME.finditer(text) if one.start() > 0 or len(one.group().split()) > 1),
+        places=tuple(name for name in _PLACED.findall(text) if not _MONTH.match(name) and not _DAY.match(name)),
         reason=_REASON.search(text) is not None,
     )
 
 
-def _any_new(names: Collection[str], known: Collection[str]) -> bool:
-    return any(not term_counts(name).keys() <= set(known) for name in names)
+def _any_new(names: Iterable[str], known: Set[str]) -> bool:
+    return any(not term_counts(name).keys() <= known for name in names)

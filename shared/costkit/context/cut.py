@@ -17,7 +17,7 @@ __all__ = ["Cut", "Task", "cut_first", "cut_nothing", "cut_selected", "keep_whol
 
 Reasons = Mapping[int, DropReason]
 
-# How far the sum of the units' counts is above the count of the joined text: tokens per unit, part of the budget.
+# How far the sum of the units' counts is above that of the joined text: tokens per unit, part of a larger budget.
 _ESTIMATE_ERROR = 2
 _ESTIMATE_SHARE = 16
 
@@ -138,13 +138,13 @@ def cut_selected(task: Task, scores: Scores, decision: Decision = "reduced", rea
 def _packed(task: Task, scores: Scores, worth: Sequence[float], least: float, copied: Collection[int]) -> set[int]:
     """Pack by estimated costs, then again with what the joined text leaves of the budget, as long as that fits."""
     tokens = task.budget.tokens
-    most = replace(task.budget, tokens=tokens + 2 * (tokens // _ESTIMATE_SHARE))  # all steps below add less
+    most_spare = max(tokens // _ESTIMATE_SHARE, _ESTIMATE_SHARE)
+    most = replace(task.budget, tokens=tokens + 2 * most_spare)  # all steps below add less than twice the first
     selector = Selector(task.units, scores.relevance, worth, most, least=least, left_out=copied)
     chosen = selector.within(tokens)
     # Each unit's count is rounded up and its separator is an estimate: the sum is above the count of the joined text.
     # That is little: what was left because nothing more is worth its tokens stays left.
-    estimate_error = min(_ESTIMATE_ERROR * len(chosen), tokens // _ESTIMATE_SHARE)
-    spare = min(task.spare(_joined(task, chosen, scores)), estimate_error)
+    spare = min(task.spare(_joined(task, chosen, scores)), _ESTIMATE_ERROR * len(chosen), most_spare)
     while spare > 0:
         more = selector.within(tokens + spare)
         if task.fits(_joined(task, more, scores)):

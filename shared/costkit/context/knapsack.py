@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Knapsack"]
 
 # A larger budget is counted in coarser steps, costs rounded up: time and memory stay small, little of it is wasted.
-_STEPS = 4096
+_STEPS = 4608
 
 
 class _Item(NamedTuple):
@@ -47,7 +47,7 @@ class Knapsack:
         opening: What the first item taken from each box takes more.
         needs: The item that each item cannot be taken without, if any: an earlier one of its box, and all between the
             two hang on that one too. Default: none needs another.
-        capacity: The most that may ever be taken. Up to 4096 the result is exact, beyond it close to that.
+        capacity: The most that may ever be taken. Up to 4608 the result is exact, beyond it close to that.
     """
 
     def __init__(
@@ -103,13 +103,17 @@ def _packed(
     """Return the most worth of one box with each room, and the decisions; ``start`` is that of taking nothing."""
     import numpy as np
 
-    ahead = [start] * (len(values) + 1)  # from each item on
+    ahead = {len(values): start}  # from each item on
+    last_use = {place: at for at in reversed(range(len(values))) for place in (at + 1, beyond[at])}
     items = []
     for at in reversed(range(len(values))):
         skipped = ahead[beyond[at]]
         taken = _shifted(ahead[at + 1], costs[at]) + values[at]
         items.append(_Item(costs[at], taken > skipped, beyond[at]))
         ahead[at] = np.maximum(skipped, taken)
+        for place in {at + 1, beyond[at]}:
+            if last_use[place] == at:
+                del ahead[place]  # a long document has many items
     return ahead[0], items[::-1]
 
 

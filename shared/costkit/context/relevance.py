@@ -137,11 +137,13 @@ class Observed:
         values: The features but the last, of shape (units, len(FEATURES) - 1).
         ranks: The document that each unit stands in.
         links: For each document, the documents that name it.
+        terms: How many content terms the question has.
     """
 
     values: Values
     ranks: Sequence[int]
     links: Sequence[set[int]]
+    terms: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +154,9 @@ class Fitted:
         weights: Log odds per unit of each of ``FEATURES``.
         needed: Logistic coefficients of the probability that a unit is needed: ``level`` of its log odds, ``behind``
             of how far it is behind the best unit, and ``intercept``; None if none were fitted.
-        answerable: Logistic coefficients of the probability that the documents hold what is asked for: of the most
-            ``late_interaction`` and ``sentence_cosine`` that a unit has, and ``intercept``; None if none were fitted.
+        answerable: Logistic coefficients of the probability that the documents hold what is asked for: ``best`` of the
+            best unit's log odds, ``terms`` of how many content terms the question has, since no unit has all of many,
+            and ``intercept``; None if none were fitted.
         abstain_below: The probability of being answerable below which nothing is relevant.
     """
 
@@ -167,7 +170,7 @@ class Fitted:
         odds = log_odds(self.weights, with_links(self.weights, observed))
         # Rounded, because the last digits of a vector depend on the batch it was computed in.
         relevance = [round(float(value), 3) for value in odds]
-        answerable = self._answerable(observed.values)
+        answerable = self._answerable(relevance, observed.terms)
         return Scores(
             relevance=relevance,
             in_log_odds=True,
@@ -183,11 +186,11 @@ class Fitted:
         best = max(relevance, default=0.0)
         return [_logistic(level * value + behind * (value - best) + intercept) for value in relevance]
 
-    def _answerable(self, values: Values) -> float | None:
-        if self.answerable is None or not len(values):
+    def _answerable(self, relevance: Sequence[float], terms: int) -> float | None:
+        if self.answerable is None or not relevance:
             return None
-        most = dict(zip(FEATURES, values.max(axis=0).tolist(), strict=False))
-        return _logistic(sum(weight * most.get(name, 1.0) for name, weight in self.answerable.items()))
+        found = {"best": max(relevance), "terms": terms, "intercept": 1.0}
+        return _logistic(sum(weight * found[name] for name, weight in self.answerable.items()))
 
 
 def with_links(weights: Mapping[str, float], observed: Observed) -> Values:

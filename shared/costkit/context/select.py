@@ -142,15 +142,14 @@ class Selector:
         }
         self._best_first = sorted(self._groups, key=lambda index: (-relevance[index], index))
         self._packable = sorted({at for group in self._groups.values() for at in group})
-        places = {index: place for place, index in enumerate(self._packable)}
-        needs = [_with_needs(units, index, left_out)[1:2] for index in self._packable]
+        places: dict[int | None, int] = {index: place for place, index in enumerate(self._packable)}
         self._knapsack = Knapsack(
             [worth[index] if index in self._groups else 0.0 for index in self._packable],
             [units[index].tokens + _SEPARATOR_TOKENS for index in self._packable],
             [units[index].rank for index in self._packable],
             budget.document_tokens,
             budget.tokens,
-            needs=[places[needed[0]] if needed else None for needed in needs],
+            needs=[places.get(_needed(units, index, left_out)) for index in self._packable],
         )
 
     def within(self, tokens: int) -> set[int]:
@@ -171,13 +170,17 @@ class Selector:
 
 def _with_needs(units: Sequence[Unit], index: int, left_out: Collection[int]) -> list[int]:
     group = [index]
-    needed = units[index].needs
-    while needed is not None:
-        # An antecedent that is a copy is weighed elsewhere; a header is needed where its row stands.
-        if needed not in left_out or units[needed].kind == "header":
-            group.append(needed)
-        needed = units[needed].needs
+    while (needed := _needed(units, group[-1], left_out)) is not None:
+        group.append(needed)
     return group
+
+
+def _needed(units: Sequence[Unit], index: int, left_out: Collection[int]) -> int | None:
+    """Return the next unit that must come along. An antecedent that is a copy is weighed elsewhere; a header is not."""
+    needed = units[index].needs
+    while needed is not None and needed in left_out and units[needed].kind != "header":
+        needed = units[needed].needs
+    return needed
 
 
 def first_units(units: Sequence[Unit], budget: Budget, *, left_out: Collection[int] = ()) -> set[int]:
