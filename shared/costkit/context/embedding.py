@@ -12,7 +12,7 @@ from costkit.context.document import Document
 from costkit.context.hops import links
 from costkit.context.late import Reader, late_interaction
 from costkit.context.lexical import bm25, coverage, rarity, term_counts
-from costkit.context.relevance import Observed, Scores, shipped, titled
+from costkit.context.relevance import Observed, Scores, share_of_one, shipped, titled
 from costkit.context.rerank import Reranker
 from costkit.context.sentences import Unit
 from costkit.embed import Embedder, TokenEmbedder, default_embedder, remember, token_embedder
@@ -28,8 +28,6 @@ __all__ = ["EmbeddingReranker", "from_embedder"]
 _REMEMBERED = 1024
 _LEXICAL_WEIGHT = 0.9
 _SUPPORTING = ("heading", "header")
-# Content terms of a question: with so many it asks for several things at once, and with so few for one.
-_MANY, _FEW = 9, 4
 # Of the cosines of passages: the usual one among 20 candidates is .05, and two that are nearly equal are no lead.
 _LEAST_DEVIATION = 0.03
 
@@ -157,8 +155,7 @@ def _lead(question: str, cosines: Cosines, ranks: Sequence[int]) -> Cosines:
     np.maximum.at(best, list(ranks), cosines)
     measure = best[best > -np.inf]
     lead = (best - measure.mean()) / max(float(measure.std()), _LEAST_DEVIATION)
-    share = min(max((_MANY - len(term_counts(question))) / (_MANY - _FEW), 0.0), 1.0)
-    found: Cosines = lead[list(ranks)] * share
+    found: Cosines = lead[list(ranks)] * share_of_one(len(term_counts(question)))
     return found
 
 

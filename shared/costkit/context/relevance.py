@@ -34,6 +34,7 @@ __all__ = [
     "Scores",
     "log_odds",
     "scores_of",
+    "share_of_one",
     "shipped",
     "titled",
     "with_links",
@@ -54,6 +55,8 @@ FEATURES = (
     "named",
 )
 _SHIPPED = "relevance.json"
+# Content terms of a question: with so many it asks for several things at once, and with so few for one.
+_MANY, _FEW = 9, 4
 
 # Tuned on the development families of the handbook golden set, for rerankers that score one text at a time.
 _NEIGHBOUR_WEIGHT = 0.3
@@ -194,15 +197,24 @@ class Fitted:
 
 
 def with_links(weights: Mapping[str, float], observed: Observed) -> Values:
-    """Return all features, of shape (units, len(FEATURES)): the second hop starts from the relevance without it."""
+    """Return all features, of shape (units, len(FEATURES)): the second hop starts from the relevance without it.
+
+    To a question that asks for one thing, half as much of it is shown: it seldom needs a second passage.
+    """
     import numpy as np
 
     odds = log_odds(weights, observed.values)
     best = [float("-inf")] * len(observed.links)
     for rank, value in zip(observed.ranks, odds.tolist(), strict=True):
         best[rank] = max(best[rank], value)
-    named = named_by_the_best(observed.links, best)
+    shown = 1 - share_of_one(observed.terms) / 2
+    named = [shown * value for value in named_by_the_best(observed.links, best)]
     return np.column_stack([observed.values, [named[rank] for rank in observed.ranks]])
+
+
+def share_of_one(terms: int) -> float:
+    """Return how much a question of so many content terms asks for one thing: 1 up to four terms, 0 from nine on."""
+    return min(max((_MANY - terms) / (_MANY - _FEW), 0.0), 1.0)
 
 
 def log_odds(weights: Mapping[str, float], values: Values) -> Values:
