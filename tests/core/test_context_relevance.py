@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, combinations
 
 import numpy as np
@@ -18,7 +19,7 @@ from costkit.context.hops import links, named_by_the_best
 from costkit.context.knapsack import Knapsack
 from costkit.context.late import Reader, late_interaction
 from costkit.context.lexical import term_counts
-from costkit.context.relevance import FEATURES, Fitted, Observed, shipped
+from costkit.context.relevance import FEATURES, Fitted, Observed, shipped, with_links
 from costkit.context.select import Budget, Selector, least_relevance, shares
 from costkit.context.sentences import units_of
 from costkit.embed import TokenVectors
@@ -199,6 +200,12 @@ def test_of_two_like_passages_the_one_that_the_best_passage_names_is_more_releva
     question = "Where was the director of the film Blue Harbour born?"
     film, other, person = from_embedder(WordTokens()).judge(question, documents, units).relevance  # type: ignore[attr-defined]
     assert film > person > other
+
+
+def test_a_question_of_few_terms_is_shown_half_of_the_second_hop() -> None:
+    observed = Observed(values=np.zeros((2, len(FEATURES) - 1)), ranks=[0, 1], links=[set(), {0}], terms=9)
+    hop = [with_links({}, replace(observed, terms=terms))[1, -1] for terms in (1, 4, 6, 9, 20)]
+    assert hop == pytest.approx([0.5, 0.5, 0.7, 1.0, 1.0])
 
 
 # --- weights and probabilities ---------------------------------------------------------------------------------------

@@ -23,7 +23,11 @@ def test_no_case_breaks_a_promise() -> None:
 def case() -> Case:
     """A budget too small for its documents, two of which say the same."""
     refunds = "Refunds are paid to the card that was charged, within 14 days of the claim."
-    texts = (f"{refunds} Cats sleep all day.", "Parcels are shipped on Monday and on Thursday.", f"Cats sleep all day long. {refunds}")
+    texts = (
+        f"{refunds} Cats sleep all day.",
+        "Parcels are shipped on Monday and on Thursday.",
+        f"Cats sleep all day long. {refunds}",
+    )
     return Case(
         question="When are refunds paid?",
         documents=tuple(Document(id=f"d{at}", text=text) for at, text in enumerate(texts)),
