@@ -10,12 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
-from costkit.context import ContextReducer, Document
-from costkit.embed import default_embedder
+from costkit.context import Document
+from costkit.context.late import Reader as TokenReader
+from costkit.context.sentences import units_of
+from costkit.embed import default_embedder, token_embedder
 from costkit.prices import default_book
 from costkit.scope import Scope, use
+from costkit.tokens import default_counter
 from costkit_evals.chunks import ChunkIndex, cut
-from costkit_evals.pipelines import PIPELINES, Asked, Bench, Chain, Pipeline, Trace
+from costkit_evals.pipelines import PIPELINES, Asked, Bench, Chain, Pipeline
 from costkit_evals.provider import SimulatedProvider
 from costkit_evals.readers import Passage, Prompted, Reader, strong_reader, weak_reader
 from costkit_evals.result import Framework, Phase, ReaderName
@@ -56,15 +59,25 @@ class Workbench:
         )
 
     def warm(self) -> None:
-        """Embed everything that the units will ask for and write it to the file of vectors."""
-        documents = [Document(id=chunk.id, text=chunk.text, title=chunk.title) for chunk in self._chunks]
-        ContextReducer(budget_tokens=1, embedder=self._embedder, recorder=Trace()).reduce("", documents)
+        """Embed everything that the units will ask for and write it to the files that all processes read."""
+        phases: tuple[Phase, ...] = get_args(Phase)
+        questions = [one.question.question for phase in phases for one in askings(self._plan, phase)]
+        self._read(questions)
         passages = tuple(Passage(doc_id=chunk.doc_id, title=chunk.title, text=chunk.text) for chunk in self._chunks)
         strong_reader(self._embedder).read(Prompted(question="", passages=passages))
-        phases: tuple[Phase, ...] = get_args(Phase)
-        # The index comes after the reading, which has its vectors already.
-        self._index.embedder.embed([one.question.question for phase in phases for one in askings(self._plan, phase)])
+        # After the reading, which has the vectors of questions and chunks already.
+        self._index.embedder.embed(questions)
         self._embedder.save()
+
+    def _read(self, questions: Sequence[str]) -> None:
+        """Read chunks and questions token by token, as the context reducer will."""
+        telling = token_embedder(self._embedder)
+        if telling is None or len(self._chunks) > SHARED_CHUNKS:
+            return
+        documents = [Document(id=chunk.id, text=chunk.text, title=chunk.title) for chunk in self._chunks]
+        units = [units_of([document], default_counter()) for document in documents]
+        TokenReader(telling, remembered=len(documents)).read(documents, units)
+        telling.embed_tokens(questions)
 
     @cached_property
     def _index(self) -> ChunkIndex:
