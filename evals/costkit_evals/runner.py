@@ -22,6 +22,7 @@ from queue import Empty, Queue
 from typing import TYPE_CHECKING, get_args
 
 from costkit import __version__
+from costkit.context.relevance import shipped
 from costkit.embed import default_embedder
 from costkit.errors import ConfigurationError, DataError
 from costkit.prices import default_book
@@ -86,6 +87,7 @@ class Plan:
             "embedder": default_embedder().name,
             "golden": self.golden.fingerprint,
             "prices": default_book().snapshot,
+            "relevance": {name: asdict(fitted) for name, fitted in shipped().items()},
             "seed": self.seed,
             "settings": asdict(self.settings),
             "token_counter": default_counter().name,
