@@ -22,7 +22,7 @@ from scipy.optimize import minimize
 from costkit.context.document import Document
 from costkit.context.embedding import EmbeddingReranker
 from costkit.context.relevance import FEATURES, Fitted, Observed, log_odds, with_links
-from costkit.context.sentences import Unit, units_of
+from costkit.context.sentences import SUPPORTING, Unit, units_of
 from costkit.embed import Embedder, default_embedder, token_embedder
 from costkit.text import words
 from costkit.tokens import default_counter
@@ -94,7 +94,7 @@ def _passages(golden: GoldenSet) -> list[Chunk]:
 
 def _is_needed(unit: Unit, passage: Chunk, question: Question) -> bool:
     """True if the unit is labelled; where nothing is labelled, if it holds an answer in a gold document."""
-    if unit.kind in ("heading", "header"):
+    if unit.kind in SUPPORTING:
         return False
     start, end = passage.start + unit.start, passage.start + unit.end
     if question.supporting:

@@ -126,8 +126,7 @@ class Method(Protocol):
 def open_method(choice: Choice, embedder: Embedder, counter: TokenCounter) -> Method:
     """Make the method that was chosen."""
     if choice.name == "costkit":
-        ours = EmbeddingReranker(remember(embedder), remembered=_PASSAGES)  # what from_embedder makes, for a corpus
-        return _Ours(counter, ours if choice.model is None else _ranking(choice.model))
+        return _Ours(counter, _default_ranking(embedder) if choice.model is None else _ranking(choice.model))
     if choice.name == "flashrank" and choice.model is not None:
         return _RerankedTruncation(_ranking(choice.model), counter)
     if choice.name == "llmlingua" and choice.model is not None:
@@ -176,6 +175,11 @@ class _Ours:
             ),
             nothing=reduction.decision == "nothing",
         )
+
+
+def _default_ranking(embedder: Embedder) -> Reranker:
+    """Make what ``from_embedder`` makes, with room for a corpus."""
+    return EmbeddingReranker(remember(embedder), remembered=_PASSAGES)
 
 
 def _ranking(folder: Path) -> Reranker:

@@ -14,7 +14,7 @@ from costkit.context.late import Reader, late_interaction
 from costkit.context.lexical import bm25, coverage, rarity, term_counts
 from costkit.context.relevance import Observed, Scores, share_of_one, shipped, titled
 from costkit.context.rerank import Reranker
-from costkit.context.sentences import Unit
+from costkit.context.sentences import SUPPORTING, Unit
 from costkit.embed import Embedder, TokenEmbedder, default_embedder, remember, token_embedder
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ __all__ = ["EmbeddingReranker", "from_embedder"]
 
 _REMEMBERED = 1024
 _LEXICAL_WEIGHT = 0.9
-_SUPPORTING = ("heading", "header")
 # Of the cosines of passages: the usual one among 20 candidates is .05, and two that are nearly equal are no lead.
 _LEAST_DEVIATION = 0.03
 
@@ -177,7 +176,7 @@ def _worded(question: str, documents: Sequence[Document], units: Sequence[Unit])
     opening: set[int] = set()
     found = []
     for unit in units:
-        opens = unit.kind not in _SUPPORTING and unit.rank not in opening
+        opens = unit.kind not in SUPPORTING and unit.rank not in opening
         if opens:
             opening.add(unit.rank)
         found.append(

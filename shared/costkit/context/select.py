@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from costkit.context.knapsack import Knapsack
-from costkit.context.sentences import Unit
+from costkit.context.sentences import SUPPORTING, Unit
 
 __all__ = [
     "DEFAULT_ENOUGH",
@@ -30,9 +30,6 @@ DEFAULT_ENOUGH = 0.999
 # Below this share of the budget nothing is too irrelevant: a few candidates say little about what is of no use.
 _FLOOR = 0.5
 _SEPARATOR_TOKENS = 1
-
-# Worth nothing without what stands under them.
-_SUPPORTING = ("heading", "header")
 
 
 def without_copies(relevance: Sequence[float], copies: Collection[tuple[int, int]]) -> set[int]:
@@ -138,7 +135,7 @@ class Selector:
         self._groups = {
             index: _with_needs(units, index, left_out)
             for index in range(len(units))
-            if index not in left_out and units[index].kind not in _SUPPORTING
+            if index not in left_out and units[index].kind not in SUPPORTING
         }
         self._best_first = sorted(self._groups, key=lambda index: (-relevance[index], index))
         self._packable = sorted({at for group in self._groups.values() for at in group})
@@ -195,7 +192,7 @@ def first_units(units: Sequence[Unit], budget: Budget, *, left_out: Collection[i
 def without_least(units: Sequence[Unit], relevance: Sequence[float], chosen: Collection[int]) -> set[int]:
     """Return ``chosen`` without its least relevant unit that no other chosen one needs."""
     needed = {units[index].needs for index in chosen}
-    loose = [index for index in chosen if index not in needed and units[index].kind not in _SUPPORTING]
+    loose = [index for index in chosen if index not in needed and units[index].kind not in SUPPORTING]
     least = min(loose, key=lambda index: (relevance[index], -index))
     return _supported(units, {index for index in chosen if index != least})
 
@@ -205,4 +202,4 @@ def _supported(units: Sequence[Unit], chosen: Collection[int]) -> set[int]:
     used = {
         at for index in chosen if units[index].kind != "heading" for at in (units[index].needs, units[index].heading)
     }
-    return {index for index in chosen if index in used or units[index].kind not in _SUPPORTING}
+    return {index for index in chosen if index in used or units[index].kind not in SUPPORTING}

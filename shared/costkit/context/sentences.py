@@ -11,7 +11,7 @@ from costkit.context.document import Document
 from costkit.text import Span, SpanKind, split_sentences, words
 from costkit.tokens import TokenCounter
 
-__all__ = ["Unit", "copies", "units_of"]
+__all__ = ["SUPPORTING", "Unit", "copies", "units_of"]
 
 # A sentence that begins with one of these refers to the sentence before it.
 _REFERRING = frozenset(
@@ -19,6 +19,8 @@ _REFERRING = frozenset(
     "however but so therefore thus hence then otherwise instead also and or nor yet still moreover furthermore "
     "consequently nevertheless nonetheless similarly likewise conversely accordingly afterwards meanwhile".split()
 )
+# Kinds of unit that are worth nothing without what stands under them.
+SUPPORTING: tuple[SpanKind, ...] = ("heading", "header")
 _PROSE = ("sentence", "item")
 _SHORTEST_OVERLAP = 24  # characters: a shorter agreement of two documents happens by chance
 _SHORTEST_COPY = 8  # words: shorter sentences ("None.") mean different things in different documents
