@@ -253,6 +253,60 @@ def test_sentences_that_differ_in_one_number_are_no_copies() -> None:
     assert {rule.format(5), rule.format(8)} <= set(kept_texts(reduction))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "Members pay the fee of {} at the beginning of each year.",
+            "Members pay the fee of {} at beginning of each year!",
+        ),
+        ("The fee, {}, is due when a member joins the club.", "Fee ({}) is due when a member joins the club."),
+    ],
+)
+def test_sentences_that_differ_in_articles_and_punctuation_are_kept_once_with_both_places(one: str, other: str) -> None:
+    rules = one.format("$5"), other.format("$5")
+    reduction = reducer(60).reduce("What fee do members pay?", numbered(*rules, f"{TRAVEL} {LEAVE} {TRAVEL} {LEAVE}"))
+    (span,) = (span for span in reduction.kept if span.text in rules)
+    assert [place.document_id for place in span.also_in] == [{"d0": "d1", "d1": "d0"}[span.document_id]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("$5", "€5"), ("plan", "plan a"), ("C++", "C#"), ("-5°", "5°"), ("<5", ">5")]
+)
+def test_sentences_that_differ_in_a_sign_are_no_copies(one: str, other: str) -> None:
+    rule = "Members of the club are told about {} at the beginning of each year."
+    reduction = reducer(60).reduce(
+        "What are members told about?",
+        numbered(rule.format(one), rule.format(other), f"{TRAVEL} {LEAVE} {TRAVEL} {LEAVE}"),
+    )
+    assert {rule.format(one), rule.format(other)} <= set(kept_texts(reduction))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "reviews it, the club returns the fee to members who leave within thirty days. More is said elsewhere.",
+        "More is said elsewhere. Once the board reviews it, the club returns the fee to members",
+    ],
+)
+def test_what_a_cut_left_of_a_sentence_gives_way_to_the_whole_one(rest: str) -> None:
+    whole = "Once the board reviews it, the club returns the fee to members who leave within thirty days."
+    documents = numbered(f"{TRAVEL} {whole} {LEAVE}", rest, f"{LEAVE} {TRAVEL}")
+    reduction = reducer(64).reduce("To whom does the club return the fee?", documents)
+    (span,) = (span for span in reduction.kept if "the club returns" in span.text)
+    assert span.text == whole
+    assert [place.document_id for place in span.also_in] == ["d1"]
+
+
+def test_a_whole_sentence_is_no_rest_of_another() -> None:
+    claim = "Members of the club may return the badge and get the fee back."
+    denied = f"Nobody has ever said that {claim[0].lower()}{claim[1:]}"
+    reduction = reducer(60).reduce(
+        "Do members get the fee back?", numbered(denied, claim, f"{TRAVEL} {LEAVE} {TRAVEL} {LEAVE}")
+    )
+    assert {claim, denied} <= set(kept_texts(reduction))
+
+
 def test_a_table_row_brings_its_header() -> None:
     table = "| Scope | Who may grant it |\n|---|---|\n| devices:read | any developer |\n| audit:read | owner only |"
     reduction = reducer(24).reduce(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import permutations
 from typing import NamedTuple
 
 from costkit.context.document import Document
@@ -24,6 +26,11 @@ SUPPORTING: tuple[SpanKind, ...] = ("heading", "header")
 _PROSE = ("sentence", "item")
 _SHORTEST_OVERLAP = 24  # characters: a shorter agreement of two documents happens by chance
 _SHORTEST_COPY = 8  # words: shorter sentences ("None.") mean different things in different documents
+_ARTICLES = ("the", "an")  # but not "a", which may be plan A
+# Other than punctuation and Markdown: $5 is not 5 euro, nor C# the same as C++.
+_SIGN = re.compile(r"""([^\w\s.,;:!'"()\[\]{}*`\\%\u2010-\u2015\u2018-\u201f\u2026\u00ab\u00bb-])""")
+
+Claim = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,8 +138,9 @@ def copies(documents: Sequence[Document], units: Sequence[Unit]) -> set[tuple[in
     """Find text that would be paid for twice.
 
     Chunkers repeat the end of one chunk at the beginning of the next: such overlaps are found by their characters, so
-    that a half sentence counts as a copy of the whole one. Elsewhere only a long sentence, word for word the same
-    under the same title, is a copy: passages that differ in a single number are not.
+    that a half sentence counts as a copy of the whole one. Elsewhere only a long sentence under the same title is a
+    copy, if it says the same word for word, articles and punctuation apart, or the same as far as it goes before or
+    after a cut: passages that differ in a single number are none.
 
     Returns:
         Pairs (a, b) of indexes, where all the text of unit ``a`` stands in unit ``b``. Equal units give two pairs.
@@ -176,14 +184,35 @@ def _aligned(units: Sequence[Unit], left: Sequence[int], right: Sequence[int], s
 
 
 def _repeated(documents: Sequence[Document], units: Sequence[Unit]) -> set[tuple[int, int]]:
-    """Pair long sentences that say the same, word for word, in two documents of the same title."""
-    found: dict[tuple[str, ...], list[int]] = {}
-    for index, unit in enumerate(units):
-        if unit.kind in _PROSE and len(key := _claim(unit.text)) >= _SHORTEST_COPY:
-            found.setdefault((documents[unit.rank].title, *key), []).append(index)
-    return {(a, b) for same in found.values() for a in same for b in same if a != b}
+    """Pair sentences that say the same in documents of one title, and what is left of one at a cut with the whole."""
+    claims = {
+        index: claim
+        for index, unit in enumerate(units)
+        if unit.kind in _PROSE and len(claim := _claim(unit.text)) >= _SHORTEST_COPY
+    }
+    alike: dict[tuple[str, Claim], list[int]] = {}
+    for index, claim in claims.items():
+        for edge in dict.fromkeys((claim[:_SHORTEST_COPY], claim[-_SHORTEST_COPY:])):
+            alike.setdefault((documents[units[index].rank].title, edge), []).append(index)
+    return {
+        (a, b)
+        for same in alike.values()
+        for a, b in permutations(same, 2)
+        if claims[a] == claims[b] or _is_rest(documents[units[a].rank], units[a], claims[a], claims[b])
+    }
+
+
+def _is_rest(document: Document, unit: Unit, claim: Claim, whole: Claim) -> bool:
+    """True if a document was cut within the sentence ``whole``, and the unit is what it has of it."""
+    begins = unit.start == len(document.text) - len(document.text.lstrip()) and unit.text[:1].islower()
+    ends = unit.end == len(document.text.rstrip()) and unit.text[-1:].isalnum()
+    return (begins and whole[-len(claim) :] == claim) or (ends and whole[: len(claim)] == claim)
 
 
 @lru_cache(maxsize=32_768)
-def _claim(text: str) -> tuple[str, ...]:
-    return tuple(words(text))
+def _claim(text: str) -> Claim:
+    """Return the words of a sentence, but its articles, and the signs that change what is said."""
+    pieces = enumerate(_SIGN.split(text))
+    return tuple(
+        word for at, piece in pieces for word in ([piece] if at % 2 else words(piece)) if word not in _ARTICLES
+    )
