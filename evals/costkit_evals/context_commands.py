@@ -1,4 +1,4 @@
-"""``costkit context``: train a reranker, tune chunking, retrieval and reduction, each on the user's own documents."""
+"""``costkit context``: train and calibrate a reranker, tune what is retrieved, each on the user's own documents."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from costkit._progress import progress, show
 from costkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from costkit.context.calibration import Calibration
     from costkit.context.profile import Profile
     from costkit.context.train import TrainedReranker
     from costkit_evals.context_tuning import Tested, Tuning
@@ -27,7 +28,28 @@ _HELP = """Fit context reduction to your own documents and questions.
 \b
 Examples:
   costkit context train --golden evals/golden/handbook --out our-reranker
+  costkit context calibrate --golden evals/golden/handbook --reranker flashrank:our-reranker
   costkit context tune --golden evals/golden/handbook
+"""
+
+_CALIBRATE = """Fit what a reranker's scores mean: how probably a sentence is needed, and whether a question is answered at all.
+
+The curves are fitted on one half of the golden sets' questions (the split "dev", where there is one) and measured on the
+other. `costkit.context.calibrated(reranker, "calibration.json")` gives them to the reranker: reductions then tell
+probabilities, abstain where nothing bears on the question (if the golden sets have unanswerable questions), and weigh
+sentences by the reranker's own log odds. The default reranker with minilm comes with curves; fit them anew for documents
+unlike Wikipedia, and for any other embedder or reranker.
+
+\b
+Rerankers: embedding (the default embedder), flashrank:NAME, flashrank:FOLDER, fastembed:NAME.
+
+\b
+Examples:
+  costkit context calibrate --golden evals/golden/handbook
+  costkit context calibrate --golden ours --reranker flashrank:our-reranker --json
+
+\b
+Exit codes: 0 written, 2 wrong option, 3 bad data, 4 an optional dependency is missing, 5 any other error of costkit.
 """
 
 _TUNE = """Find the cheapest chunking, retrieval and budget that still keep what the answers need.
@@ -119,6 +141,47 @@ def _summary(done: TrainedReranker) -> str:
         f"{held.questions:,} held-out questions: AUC {held.auc:.3f} (cosine {held.cosine_auc:.3f}); the best passage is "
         f"one that answers for {held.first:.1%} (cosine {held.cosine_first:.1%})."
     )
+
+
+@context.command(help=_CALIBRATE, short_help="Fit what a reranker's scores mean.")
+@click.option(
+    "--golden", type=_FILE, multiple=True, required=True, metavar="DIR", help="A golden set; may be repeated."
+)
+@click.option("--reranker", default="embedding", show_default=True, help="What scores; see above.")
+@click.option(
+    "--out",
+    type=_FILE,
+    metavar="FILE",
+    help="The calibration. Default: calibration.json, in the model's FOLDER if any.",
+)
+@click.option("--limit", type=int, help="Use at most so many questions of each half of each set. Default: all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def calibrate(*, golden: tuple[Path, ...], reranker: str, out: Path | None, limit: int | None, as_json: bool) -> None:
+    """Run the command; the help text is ``_CALIBRATE``."""
+    from costkit.context.calibration import CALIBRATION_FILE
+    from costkit.embed import default_embedder
+    from costkit_evals.context_calibrating import calibrate as fitted
+    from costkit_evals.context_calibrating import flashrank_folder, open_reranker
+    from costkit_evals.golden import load
+
+    embedder = default_embedder()
+    opened = open_reranker(reranker, embedder)
+    with progress() as step:
+        found = fitted([load(folder) for folder in golden], opened, embedder, limit=limit, on_step=step)
+    file = out or (flashrank_folder(reranker) or Path()) / CALIBRATION_FILE
+    found.save(file)
+    show({"file": str(file), **asdict(found)}, _meaning(found, file), as_json=as_json)
+
+
+def _meaning(found: Calibration, file: Path) -> str:
+    told = (
+        f"{file}: {found.reranker}, fitted on {found.questions:,} questions.\n"
+        f"{found.held_out:,} held-out questions: the probability that a sentence is needed is {found.error:.3f} off on "
+        "average. "
+    )
+    if found.accuracy is None:
+        return f"{told}There are no unanswerable questions to learn abstention from: it never abstains."
+    return f"{told}Whether a question is answered is told right for {found.accuracy:.1%} (balanced)."
 
 
 @context.command(help=_TUNE, short_help="Find the cheapest settings that keep what answers need.")

@@ -17,7 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-from costkit.context import ContextReducer, Document, Reranker, from_flashrank
+from costkit.context import ContextReducer, Document, Reranker, calibrated, from_flashrank
+from costkit.context.calibration import CALIBRATION_FILE
 from costkit.context.document import Place
 from costkit.context.embedding import EmbeddingReranker
 from costkit.context.llmlingua import LLMLingua2
@@ -183,7 +184,10 @@ def _default_ranking(embedder: Embedder) -> Reranker:
 
 
 def _ranking(folder: Path) -> Reranker:
-    return from_flashrank(folder.resolve().name, cache_dir=folder.resolve().parent)
+    """Open a cross-encoder, with its calibration where one lies beside it."""
+    reranker = from_flashrank(folder.resolve().name, cache_dir=folder.resolve().parent)
+    stored = folder / CALIBRATION_FILE
+    return calibrated(reranker, stored) if stored.exists() else reranker
 
 
 # --- whole passages, cut off at the budget ---------------------------------------------------------------------------

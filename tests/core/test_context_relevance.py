@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from costkit.context import ContextReducer, Document, from_embedder
 from costkit.context.answers import asked_for, holds, may_hold
+from costkit.context.curves import Curves
 from costkit.context.embedding import EmbeddingReranker
 from costkit.context.hops import links, named_by_the_best
 from costkit.context.knapsack import Knapsack
@@ -238,9 +239,14 @@ def test_nothing_is_relevant_below_the_threshold_of_being_answerable() -> None:
     values = np.zeros((2, len(FEATURES) - 1))
     values[1, 0] = 0.4
     observed = Observed(values=values, ranks=[0, 0], links=[set()], terms=4)
-    weights, answerable = {"late_interaction": 10.0}, {"best": 1.0, "terms": 0.5, "intercept": -7.0}
-    lenient = Fitted(weights=weights, answerable=answerable, abstain_below=0.2).scores(observed)
-    strict = Fitted(weights=weights, answerable=answerable, abstain_below=0.3).scores(observed)
+    weights = {"late_interaction": 10.0}
+    curves = Curves(
+        needed={"level": 1.0, "behind": 0.0, "intercept": 0.0},
+        answerable={"best": 1.0, "terms": 0.5, "intercept": -7.0},
+        abstain_below=0.2,
+    )
+    lenient = Fitted(weights=weights, curves=curves).scores(observed)
+    strict = Fitted(weights=weights, curves=replace(curves, abstain_below=0.3)).scores(observed)
     assert lenient.answerable == strict.answerable == pytest.approx(1 / (1 + np.exp(1.0)))
     assert (lenient.nothing, strict.nothing) == (False, True)
 

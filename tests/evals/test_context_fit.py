@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from costkit.context.relevance import FEATURES, Observed
-from costkit_evals.context_fit import Case, fit, fit_weights, found_first, held_out
+from costkit_evals.context_candidates import held_out
+from costkit_evals.context_fit import Case, fit, fit_weights, found_first
 from costkit_evals.golden import Question
 
 TOLD_BY = FEATURES.index("sentence_terms")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from costkit.context.calibration import Calibration as Calibration
+    from costkit.context.calibration import calibrated as calibrated
     from costkit.context.document import Document as Document
     from costkit.context.document import Dropped as Dropped
     from costkit.context.document import Kept as Kept
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from costkit.context.static import condense as condense
 
 __all__ = [
+    "Calibration",
     "ContextReducer",
     "Document",
     "Dropped",
@@ -38,6 +41,7 @@ __all__ = [
     "Reduction",
     "Reranker",
     "Worth",
+    "calibrated",
     "condense",
     "from_embedder",
     "from_fastembed_cross_encoder",
@@ -47,6 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Calibration": "costkit.context.calibration",
     "ContextReducer": "costkit.context.reduce",
     "Document": "costkit.context.document",
     "Dropped": "costkit.context.document",
@@ -58,6 +63,7 @@ _HOMES = {
     "Reduction": "costkit.context.document",
     "Reranker": "costkit.context.rerank",
     "Worth": "costkit.context.economics",
+    "calibrated": "costkit.context.calibration",
     "condense": "costkit.context.static",
     "from_embedder": "costkit.context.embedding",
     "from_fastembed_cross_encoder": "costkit.context.rerank",

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from costkit.context.curves import Curves
 from costkit.context.document import Document
 from costkit.context.hops import named_by_the_best
 from costkit.context.rerank import Reranker
@@ -38,6 +39,7 @@ __all__ = [
     "shipped",
     "titled",
     "with_links",
+    "with_probabilities",
 ]
 
 # What the fitted relevance sees of a unit; the last is the second hop, which needs the relevance of the others.
@@ -155,45 +157,36 @@ class Fitted:
 
     Attributes:
         weights: Log odds per unit of each of ``FEATURES``.
-        needed: Logistic coefficients of the probability that a unit is needed: ``level`` of its log odds, ``behind``
-            of how far it is behind the best unit, and ``intercept``; None if none were fitted.
-        answerable: Logistic coefficients of the probability that the documents hold what is asked for: ``best`` of the
-            best unit's log odds, ``terms`` of how many content terms the question has, since no unit has all of many,
-            and ``intercept``; None if none were fitted.
-        abstain_below: The probability of being answerable below which nothing is relevant.
+        curves: What turns them into probabilities; None if nothing was fitted.
     """
 
     weights: Mapping[str, float]
-    needed: Mapping[str, float] | None = None
-    answerable: Mapping[str, float] | None = None
-    abstain_below: float = 0.0
+    curves: Curves | None = None
 
     def scores(self, observed: Observed) -> Scores:
         """Return the relevance and probability of each unit."""
-        odds = log_odds(self.weights, with_links(self.weights, observed))
-        # Rounded, because the last digits of a vector depend on the batch it was computed in.
-        relevance = [round(float(value), 3) for value in odds]
-        answerable = self._answerable(relevance, observed.terms)
-        return Scores(
-            relevance=relevance,
-            in_log_odds=True,
-            probabilities=self._needed(relevance),
-            answerable=answerable,
-            nothing=answerable is not None and answerable < self.abstain_below,
-        )
+        odds = log_odds(self.weights, with_links(self.weights, observed)).tolist()
+        if self.curves is None:
+            return Scores(relevance=_rounded(odds), in_log_odds=True)
+        return with_probabilities(odds, observed.terms, self.curves)
 
-    def _needed(self, relevance: Sequence[float]) -> list[float] | None:
-        if self.needed is None:
-            return None
-        level, behind, intercept = (self.needed[name] for name in ("level", "behind", "intercept"))
-        best = max(relevance, default=0.0)
-        return [_logistic(level * value + behind * (value - best) + intercept) for value in relevance]
 
-    def _answerable(self, relevance: Sequence[float], terms: int) -> float | None:
-        if self.answerable is None or not relevance:
-            return None
-        found = {"best": max(relevance), "terms": terms, "intercept": 1.0}
-        return _logistic(sum(weight * found[name] for name, weight in self.answerable.items()))
+def with_probabilities(relevance: Sequence[float], terms: int, curves: Curves) -> Scores:
+    """Return relevance in log odds, with the probabilities of ``curves`` for a question of so many content terms."""
+    odds = _rounded([curves.steepness * value for value in relevance])
+    answerable = curves.chance_answerable(odds, terms)
+    return Scores(
+        relevance=odds,
+        in_log_odds=True,
+        probabilities=curves.chances_needed(odds),
+        answerable=answerable,
+        nothing=answerable is not None and answerable < curves.abstain_below,
+    )
+
+
+def _rounded(odds: Sequence[float]) -> list[float]:
+    """Round: the last digits of a vector or a score depend on the batch it was computed in."""
+    return [round(value, 3) for value in odds]
 
 
 def with_links(weights: Mapping[str, float], observed: Observed) -> Values:
@@ -225,12 +218,12 @@ def log_odds(weights: Mapping[str, float], values: Values) -> Values:
     return found
 
 
-def _logistic(odds: float) -> float:
-    return 1 / (1 + math.exp(-max(min(odds, 30.0), -30.0)))
-
-
 @lru_cache(maxsize=1)
 def shipped() -> Mapping[str, Fitted]:
     """Return the shipped coefficients: ``tokens`` for an embedder that tells token vectors, ``vectors`` for others."""
     stored = json.loads(files("costkit.context").joinpath(_SHIPPED).read_text(encoding="utf-8"))
-    return {name: Fitted(**stored[name]) for name in ("tokens", "vectors")}
+    return {name: _fitted(**stored[name]) for name in ("tokens", "vectors")}
+
+
+def _fitted(weights: Mapping[str, float], curves: Mapping[str, Any] | None = None) -> Fitted:
+    return Fitted(weights=weights, curves=None if curves is None else Curves(**curves))
