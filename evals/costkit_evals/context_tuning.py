@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
 
-from costkit.context import ContextReducer, Document, from_embedder
+from costkit.context import ContextReducer, Document, Place, from_embedder
 from costkit.context.profile import Profile
 from costkit.context.rerank import Reranker
 from costkit.embed import Embedder
@@ -30,7 +30,7 @@ __all__ = ["FEWEST_QUESTIONS", "Setting", "Tried", "Tuning", "tune"]
 
 CHUNKS = ((1500, 200), (1000, 200), (1000, 0), (500, 0))
 RETRIEVE = (20, 12, 8)
-BUDGETS = (1600, 1200, 900, 600, 400, 250)
+BUDGETS = (4800, 2400, 1600, 1200, 900, 600, 400, 250)
 ENOUGH = (0.999, 0.9)
 # Fewer in a half cannot bound a loss by anything that a margin would allow.
 FEWEST_QUESTIONS = 20
@@ -126,7 +126,12 @@ class _Trial:
             found = [one.chunk for one in self._found(setting, question)]
             documents = [Document(id=one.id, text=one.text, title=one.title) for one in found]
             reduction = reducer.reduce(question.question, documents)
-            spans = [(one.document_id, one.start, one.end) for one in reduction.kept]
+            # Text that stands in two chunks is kept once and speaks for both.
+            spans = [
+                (place.document_id, place.start, place.end)
+                for one in reduction.kept
+                for place in (Place(document_id=one.document_id, start=one.start, end=one.end), *one.also_in)
+            ]
             recalls.append(self._recall(question, {one.id: one for one in found}, spans))
             tokens.append(reduction.tokens_after)
         return Tried(setting=setting, recalls=recalls, tokens=tokens)

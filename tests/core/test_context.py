@@ -323,6 +323,16 @@ def test_a_sentence_that_refers_back_brings_its_antecedent() -> None:
     assert reduction.texts()["d0"] == "The L3X carries an external probe. It survives minus 90 degrees when charged."
 
 
+@pytest.mark.parametrize(("budget", "brought"), [(24, False), (60, True)])
+def test_under_a_tight_budget_the_title_says_what_a_sentence_refers_to(budget: int, brought: bool) -> None:
+    antecedent = "The logger carries an external probe of steel. "
+    answer = "It survives minus 90 degrees when charged."
+    filler = "Lunch is at noon for everybody in the house. Dinner is at eight for those who stay. " * 2
+    documents = [Document(id="l3x", title="L3X", text=antecedent + answer), Document(id="house", title="", text=filler)]
+    reduction = reducer(budget).reduce("What survives minus 90 degrees when charged?", documents)
+    assert reduction.texts()["l3x"] == (antecedent if brought else "") + answer
+
+
 def test_a_heading_is_never_kept_alone() -> None:
     source = "# Hotel costs\n\nAsk the travel desk about every single booking that you make.\n\n# Trains\n\nSecond class is booked."
     for budget in range(1, 28):

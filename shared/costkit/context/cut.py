@@ -10,7 +10,7 @@ from costkit.context.assemble import Order, arranged, best, joined, merged_place
 from costkit.context.document import Decision, Document, Dropped, DropReason, Passage, as_context
 from costkit.context.relevance import Scores
 from costkit.context.select import Budget, Selector, first_units, least_relevance, shares, without_copies, without_least
-from costkit.context.sentences import Unit, copies, units_of
+from costkit.context.sentences import Unit, copies, units_of, without_dear_antecedents
 from costkit.tokens import TokenCounter, upper_bound
 
 __all__ = ["Cut", "Task", "cut_first", "cut_nothing", "cut_selected", "keep_whole"]
@@ -20,6 +20,8 @@ Reasons = Mapping[int, DropReason]
 # How far the sum of the units' counts is above that of the joined text: tokens per unit, part of a larger budget.
 _ESTIMATE_ERROR = 2
 _ESTIMATE_SHARE = 16
+# Under a tight budget the sentence that another refers to takes the room of what is asked for.
+_ANTECEDENT_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,8 @@ class Task:
     @cached_property
     def units(self) -> Sequence[Unit]:
         """The documents in units, in order."""
-        return units_of(self.documents, self.counter)
+        most = int(_ANTECEDENT_SHARE * self.budget_tokens)
+        return without_dear_antecedents(units_of(self.documents, self.counter), self.documents, most)
 
     @cached_property
     def copies(self) -> set[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from costkit.context.document import Document
 from costkit.text import Span, SpanKind, split_sentences, words
 from costkit.tokens import TokenCounter
 
-__all__ = ["SUPPORTING", "Unit", "copies", "units_of"]
+__all__ = ["SUPPORTING", "Unit", "copies", "units_of", "without_dear_antecedents"]
 
 # A sentence that begins with one of these refers to the sentence before it.
 _REFERRING = frozenset(
@@ -132,6 +132,15 @@ def _antecedent(text: str, previous: Span | None, span: Span, index: int) -> int
         return None
     opening = words(text[span.start : span.start + 40])[:1]
     return index - 1 if opening and opening[0] in _REFERRING else None
+
+
+def without_dear_antecedents(units: Sequence[Unit], documents: Sequence[Document], most_tokens: int) -> list[Unit]:
+    """Return the units with no antecedent of more than ``most_tokens`` where the title says what they are about."""
+
+    def is_dear(unit: Unit) -> bool:
+        return unit.needs is not None and unit.kind in _PROSE and units[unit.needs].tokens > most_tokens
+
+    return [replace(unit, needs=None) if is_dear(unit) and documents[unit.rank].title else unit for unit in units]
 
 
 def copies(documents: Sequence[Document], units: Sequence[Unit]) -> set[tuple[int, int]]:
