@@ -55,8 +55,8 @@ Exit codes: 0 written, 2 wrong option, 3 bad data, 4 an optional dependency is m
 _TUNE = """Find the cheapest chunking, retrieval and budget that still keep what the answers need.
 
 Chunk size and overlap, how many chunks are retrieved, the token budget and where the selection stops are tried on one
-half of the golden set's questions (the split "dev", where it has one). Those that no other setting beats are then tested
-on the other half, from the most tokens to the fewest; the profile is the last whose recall is shown, at 95%, to be at
+half of the golden set's questions (the split "dev", where it has one). Those that no other setting beats, and roomier ones,
+are then tested on the other half, from the most tokens to the fewest; the profile is the last whose recall is shown, at 95%, to be at
 most the margin below that of the widest retrieval, uncut. `ContextReducer.from_profile` loads it; cut and retrieve as
 it says. The curve, tokens against recall with intervals, is drawn beside it.
 
@@ -259,7 +259,8 @@ def _told(found: Tuning, margin: float, out: Path) -> str:
     told = f"{found.tried} settings tried; {len(found.curve)} tested on {len(wide.recalls)} other questions.\n"
     if profile is None:
         return (
-            f"{told}None is shown to lose at most {margin:.1%} of the recall: add questions, or allow a wider margin."
+            f"{told}None is shown to lose at most {margin:.1%} of the recall, the first may lose "
+            f"{-found.curve[0].loss.lower_bound:.1%}: add questions, or allow a wider margin."
         )
     return (
         f"{told}{out}: chunks of {profile.chunk_characters} characters ({profile.overlap_characters} repeated), the best "

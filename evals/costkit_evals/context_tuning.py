@@ -1,7 +1,8 @@
 """Tunes context reduction: the cheapest settings whose loss of recall stays within a margin, on questions set apart.
 
 Settings are tried on one half of the questions; those that no other beats in both tokens and recall are put in order,
-from the most tokens to the fewest. On the other half the loss against the reference (all that the widest retrieval
+from the most tokens to the fewest, behind roomier ones with the chunks of the first, since one half may flatter. On the
+other half the loss against the reference (all that the widest retrieval
 found, uncut) is bounded for one after the other, at 95%; the first whose bound exceeds the margin ends the sequence, and
 the one before it is the profile. A fixed sequence of tests keeps its level without a correction (Maurer, Hothorn and
 Lehmacher, "Multiple comparisons in drug clinical trials and preclinical assays: a-priori ordered hypotheses", 1995).
@@ -91,8 +92,7 @@ class Tuning:
 
     Attributes:
         profile: The chosen settings, or None where even the most generous ones lose more than the margin.
-        curve: Those that no other beats, tested from the most tokens to the fewest; those after the end of the sequence
-            too, for the plot.
+        curve: The sequence as it was tested; those after its end too, for the plot.
         reference: All that the widest retrieval found, on the same questions.
         tried: How many settings were tried.
     """
@@ -211,13 +211,13 @@ def tune(
     for done, setting in enumerate(settings, 1):
         tried.append(trial.run(setting, choosing))
         on_step(f"{setting.chunk_characters} characters, best {setting.retrieve}", done, len(settings))
-    best = _best(tried)
+    sequence = _sequence(tried)
     reference = trial.reference(testing)
     clusters = [question.gold_ids[0] if question.gold_ids else question.id for question in testing]
     curve = []
-    for done, one in enumerate(best, 1):
+    for done, one in enumerate(sequence, 1):
         curve.append(_tested(trial.run(_setting(one), testing), reference, clusters, seed))
-        on_step("testing", done, len(best))
+        on_step("testing", done, len(sequence))
     chosen = _chosen(curve, margin)
     profile = None if chosen is None else _profile(chosen, reference, golden, embedder, margin)
     return Tuning(profile=profile, curve=curve, reference=reference, tried=len(settings))
@@ -251,6 +251,18 @@ def _halves(golden: GoldenSet, *, seed: int, limit: int | None) -> tuple[list[Qu
             f"{FEWEST_QUESTIONS} each are needed"
         )
     return choosing, testing
+
+
+def _sequence(tried: Sequence[Tried]) -> list[Tried]:
+    """Return those to test, from the most tokens to the fewest: the best, behind what has the first one's chunks and more."""
+    best = _best(tried)
+    roomier = [one for one in tried if _chunks(one) == _chunks(best[0]) and one.context_tokens > best[0].context_tokens]
+    return sorted(roomier, key=lambda one: -one.context_tokens) + best
+
+
+def _chunks(tried: Tried) -> tuple[int, int, int]:
+    setting = _setting(tried)
+    return setting.chunk_characters, setting.overlap_characters, setting.retrieve
 
 
 def _best(tried: Sequence[Tried]) -> list[Tried]:

@@ -96,6 +96,16 @@ def test_the_curve_goes_from_many_tokens_to_few_and_no_setting_beats_another(tun
     assert tuned["tried"] == 24
 
 
+def test_the_roomiest_setting_is_tested_first_though_a_cheaper_one_was_as_good(tuned: dict[str, object]) -> None:
+    curve = tuned["curve"]
+    assert isinstance(curve, list)
+    tokens = [one["context_tokens"] for one in curve]
+
+    assert curve[0]["budget_tokens"] == 400
+    assert tokens == sorted(tokens, reverse=True)
+    assert curve[0]["recall"] == curve[1]["recall"]
+
+
 def test_the_curve_is_drawn_beside_the_profile(tuned: dict[str, object], tmp_path: Path) -> None:
     drawn = ElementTree.parse(tmp_path / "profile.svg").getroot()
 
