@@ -15,12 +15,14 @@ from costkit.embed import Embedder
 from costkit.errors import ConfigurationError, DataError
 from costkit_evals.context_candidates import candidates, held_out
 from costkit_evals.context_curves import (
+    FEWEST_OF_A_KIND,
     Scored,
     balanced_accuracy,
     calibration_error,
     conditional_logit,
     fit_curves,
     set_weights,
+    skill,
 )
 from costkit_evals.golden import GoldenSet
 
@@ -75,29 +77,36 @@ def calibrate(
 
     Raises:
         ConfigurationError: ``limit`` is below 1.
-        DataError: A half has fewer than 20 questions with needed sentences, or the scores do not rank those first.
+        DataError: A half has fewer than 20 questions with needed sentences, the scores do not rank those first, or one is
+            no finite number.
     """
     if limit is not None and limit < 1:
         raise ConfigurationError(f"limit must be 1 or more, got {limit!r}")
     halves: dict[bool, list[Scored]] = {False: [], True: []}
-    for held, scored in _scored(goldens, reranker, embedder, limit, on_step):
-        halves[held].append(scored)
+    try:
+        for held, scored in _scored(goldens, reranker, embedder, limit, on_step):
+            halves[held].append(scored)
+    except ValueError as error:
+        raise DataError(f"{reranker.name} cannot be calibrated: {error}") from error
     learned, rest = halves[False], halves[True]
-    for half in (learned, rest):
+    for name, half in (("to fit on", learned), ("to measure on", rest)):
         if (found := sum(one.needed.any() for one in half)) < FEWEST_QUESTIONS:
             raise DataError(
-                f"{found} of {len(half)} questions of one half have sentences that are known to be needed, and "
+                f"{found} of the {len(half)} questions {name} have sentences that are known to be needed, and "
                 f"{FEWEST_QUESTIONS} must have: add questions with supporting passages"
             )
     steepness = _steepness(reranker, [one for one in learned if one.needed.any()])
-    curves = fit_curves(learned, steepness=steepness)
+    measurable = sum(not one.answerable for one in rest) >= FEWEST_OF_A_KIND
+    curves = fit_curves(learned, steepness=steepness, abstention=measurable)
+    accuracy = balanced_accuracy(curves, rest)
     return Calibration(
         reranker=reranker.name,
         curves=curves,
-        questions=sum(one.answerable for one in learned),
+        questions=len(learned),
         held_out=len(rest),
         error=round(calibration_error(curves, rest), 4),
-        accuracy=None if (share := balanced_accuracy(curves, rest)) is None else round(share, 4),
+        skill=round(skill(curves, rest), 4),
+        accuracy=None if accuracy is None else round(accuracy, 4),
         data=", ".join(one.name for one in goldens),
         made=datetime.now(UTC).date().isoformat(),
     )
@@ -137,4 +146,4 @@ def _steepness(reranker: Reranker, given: Sequence[Scored]) -> float:
     (found,) = conditional_logit([one.relevance[:, None] for one in given], [one.needed for one in given], shares)
     if found <= 0:
         raise DataError(f"{reranker.name} does not score needed sentences above others: another reranker is needed")
-    return round(float(found), 4)
+    return float(f"{found:.4g}")

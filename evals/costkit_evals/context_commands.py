@@ -38,7 +38,7 @@ The curves are fitted on one half of the golden sets' questions (the split "dev"
 other. `costkit.context.calibrated(reranker, "calibration.json")` gives them to the reranker: reductions then tell
 probabilities, abstain where nothing bears on the question (if the golden sets have unanswerable questions), and weigh
 sentences by the reranker's own log odds. The default reranker with minilm comes with curves; fit them anew for documents
-unlike Wikipedia, and for any other embedder or reranker.
+unlike Wikipedia, and for any other embedder or reranker. A model of your own should not have been trained on these questions.
 
 \b
 Rerankers: embedding (the default embedder), flashrank:NAME, flashrank:FOLDER, fastembed:NAME.
@@ -164,11 +164,13 @@ def calibrate(*, golden: tuple[Path, ...], reranker: str, out: Path | None, limi
     from costkit_evals.context_calibrating import flashrank_folder, open_reranker
     from costkit_evals.golden import load
 
+    file = out or (flashrank_folder(reranker) or Path()) / CALIBRATION_FILE
+    if not file.parent.is_dir():
+        raise ConfigurationError(f"out={str(file)!r} cannot be written: there is no folder {str(file.parent)!r}")
     embedder = default_embedder()
     opened = open_reranker(reranker, embedder)
     with progress() as step:
         found = fitted([load(folder) for folder in golden], opened, embedder, limit=limit, on_step=step)
-    file = out or (flashrank_folder(reranker) or Path()) / CALIBRATION_FILE
     found.save(file)
     show({"file": str(file), **asdict(found)}, _meaning(found, file), as_json=as_json)
 
@@ -177,10 +179,10 @@ def _meaning(found: Calibration, file: Path) -> str:
     told = (
         f"{file}: {found.reranker}, fitted on {found.questions:,} questions.\n"
         f"{found.held_out:,} held-out questions: the probability that a sentence is needed is {found.error:.3f} off on "
-        "average. "
+        f"average, and saves {found.skill:.1%} of the log loss of saying the same of all. "
     )
     if found.accuracy is None:
-        return f"{told}There are no unanswerable questions to learn abstention from: it never abstains."
+        return f"{told}There are too few unanswerable questions to learn abstention from: it never abstains."
     return f"{told}Whether a question is answered is told right for {found.accuracy:.1%} (balanced)."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,11 +12,24 @@ from scipy.optimize import minimize
 
 from costkit.context.curves import ANSWERABLE, NEEDED, Curves
 
-__all__ = ["Scored", "balanced_accuracy", "calibration_error", "conditional_logit", "fit_curves", "set_weights"]
+__all__ = [
+    "Scored",
+    "balanced_accuracy",
+    "calibration_error",
+    "conditional_logit",
+    "fit_curves",
+    "set_weights",
+    "skill",
+]
 
-# Strength of the pull of each standardised weight towards 0.
+# Strength of the pull of each standardised weight towards 0: of those that rank, and of the curves, where one unit in a
+# hundred is needed and the whole loss is small.
 RIDGE = 1e-3
+_CURVE_RIDGE = 1e-5
+# Of each kind: fewer unanswerable questions say too little of when to abstain.
+FEWEST_OF_A_KIND = 10
 _GROUPS = 10
+_EQUAL = 1e-9
 
 Values = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -42,7 +56,8 @@ class Scored:
 
 def set_weights(names: Sequence[str]) -> Values:
     """Return a weight for each question, given its set's name, under which every set weighs the same; they add to 1."""
-    return np.array([1 / names.count(name) / len(set(names)) for name in names])
+    sizes = Counter(names)
+    return np.array([1 / sizes[name] / len(sizes) for name in names])
 
 
 def conditional_logit(values: Sequence[Values], needed: Sequence[Labels], shares: Values) -> Values:
@@ -80,13 +95,14 @@ def conditional_logit(values: Sequence[Values], needed: Sequence[Labels], shares
     return found
 
 
-def fit_curves(given: Sequence[Scored], *, steepness: float = 1.0) -> Curves:
-    """Fit the probabilities for a relevance of which one unit is ``steepness`` log odds; every set weighs the same."""
+def fit_curves(given: Sequence[Scored], *, steepness: float = 1.0, abstention: bool = True) -> Curves:
+    """Fit the probabilities for a relevance of which one unit is ``steepness`` log odds; every set weighs the same.
+
+    Abstention is fitted if it is wanted and there are ten answerable and ten unanswerable questions.
+    """
     given = [replace(one, relevance=steepness * one.relevance) for one in given]
-    fitted = Curves(steepness=steepness, needed=_needed(given), answerable=_answerable(given))
-    # What is fitted here has the steepness in it already.
-    threshold = _threshold(replace(fitted, steepness=1.0), given) if fitted.answerable else 0.0
-    return replace(fitted, abstain_below=threshold)
+    fitted = Curves(steepness=steepness, needed=_needed(given), answerable=_answerable(given) if abstention else None)
+    return replace(fitted, abstain_below=_threshold(fitted, given)) if fitted.answerable else fitted
 
 
 def _needed(given: Sequence[Scored]) -> dict[str, float]:
@@ -97,22 +113,26 @@ def _needed(given: Sequence[Scored]) -> dict[str, float]:
 
 
 def _answerable(given: Sequence[Scored]) -> dict[str, float] | None:
-    """Fit what tells answerable questions from unanswerable ones, if there are any; both weigh the same."""
+    """Fit what tells answerable questions from unanswerable ones, if there are enough; both weigh the same."""
     labels = _answerable_labels(given)
-    if labels.all():
+    if min(labels.sum(), (~labels).sum()) < FEWEST_OF_A_KIND:
         return None
     rows = np.array([[one.relevance.max(), one.terms] for one in given])
     return dict(zip(ANSWERABLE, _logistic_fit(rows, labels, _outcome_weights(given, labels)), strict=True))
 
 
 def _threshold(curves: Curves, given: Sequence[Scored]) -> float:
-    """Return the probability that tells answerable and unanswerable questions apart best, by balanced accuracy."""
+    """Return the probability that tells answerable and unanswerable questions apart best, by balanced accuracy.
+
+    It lies in the middle of a gap between two questions; of equally good ones it is the one that abstains least.
+    """
     chances = _chances_answerable(curves, given)
     labels = _answerable_labels(given)
     weights = _outcome_weights(given, labels)
-    tried = np.unique(np.round(chances, 2))
-    accuracy = [weights[(chances >= one) == labels].sum() for one in tried]
-    return float(tried[int(np.argmax(accuracy))])
+    known = np.unique(chances)
+    tried = np.concatenate([[0.0], (known[:-1] + known[1:]) / 2])
+    accuracy = np.array([weights[(chances >= one) == labels].sum() for one in tried])
+    return round(float(tried[np.flatnonzero(accuracy >= accuracy.max() - _EQUAL)[0]]), 4)
 
 
 def _chances_answerable(curves: Curves, given: Sequence[Scored]) -> Values:
@@ -141,8 +161,8 @@ def _logistic_fit(rows: Values, labels: Labels, weights: Values) -> list[float]:
     def loss(betas: Values) -> tuple[float, Values]:
         margins = sign * (scaled @ betas[:-1] + betas[-1])
         slope = -sign * shares * np.exp(-np.logaddexp(0, margins))
-        value = (shares * np.logaddexp(0, -margins)).sum() + RIDGE * (betas[:-1] ** 2).sum()
-        return float(value), np.append(scaled.T @ slope + 2 * RIDGE * betas[:-1], slope.sum())
+        value = (shares * np.logaddexp(0, -margins)).sum() + _CURVE_RIDGE * (betas[:-1] ** 2).sum()
+        return float(value), np.append(scaled.T @ slope + 2 * _CURVE_RIDGE * betas[:-1], slope.sum())
 
     bounds = [(0.0, None)] * rows.shape[1] + [(None, None)]
     betas = minimize(loss, np.zeros(len(bounds)), jac=True, bounds=bounds, method="L-BFGS-B").x
@@ -157,30 +177,44 @@ def calibration_error(curves: Curves, given: Sequence[Scored]) -> float:
     """Return how far the probability that a unit is needed is from the share that is, averaged over ten groups.
 
     The groups are of rising probability and have the same sum of probabilities, since nearly all units are of no use:
-    in groups of equal size nine would hold next to nothing.
+    in groups of equal size nine would hold next to nothing. Every set weighs the same.
     """
-    odds = [(curves.steepness * one.relevance).tolist() for one in given]
-    chances = np.concatenate([curves.chances_needed(own) for own in odds])
-    needed = np.concatenate([one.needed for one in given])
-    order = np.argsort(chances, kind="stable")
-    gathered = np.cumsum(chances[order])
-    group = np.minimum((_GROUPS * gathered / gathered[-1]).astype(int), _GROUPS - 1)
-    gaps = [
-        abs(chances[order][group == one].mean() - needed[order][group == one].mean())
-        for one in range(_GROUPS)
-        if (group == one).any()
-    ]
-    return float(np.mean(gaps))
+    chances, needed, weights = _predicted(curves, given)
+    levels, level = np.unique(chances, return_inverse=True)  # equal probabilities stay together
+    expected = levels * np.bincount(level, weights)
+    middle = (np.cumsum(expected) - expected / 2) / expected.sum()
+    group = np.minimum((_GROUPS * middle).astype(int), _GROUPS - 1)[level]
+    sums = np.bincount(group, weights)
+    gaps = np.abs(np.bincount(group, weights * (chances - needed)))
+    return float((gaps[sums > 0] / sums[sums > 0]).mean())
+
+
+def skill(curves: Curves, given: Sequence[Scored]) -> float:
+    """Return the share of the log loss that the probabilities save beside the overall share of needed units."""
+    chances, needed, weights = _predicted(curves, given)
+    share = float((weights * needed).sum())
+    return float(1 - _log_loss(chances, needed, weights) / _log_loss(np.full(len(needed), share), needed, weights))
+
+
+def _predicted(curves: Curves, given: Sequence[Scored]) -> tuple[Values, Labels, Values]:
+    """Return for all units of all questions the probability, whether it is needed, and its weight; these add to 1."""
+    weights = np.repeat(set_weights([one.set_name for one in given]), [len(one.relevance) for one in given])
+    chances = [curves.chances_needed(curves.log_odds(one.relevance.tolist())) for one in given]
+    return np.concatenate(chances), np.concatenate([one.needed for one in given]), weights / weights.sum()
+
+
+def _log_loss(chances: Values, needed: Labels, weights: Values) -> float:
+    return float(-(weights * np.log(np.where(needed, chances, 1 - chances))).sum())
 
 
 def balanced_accuracy(curves: Curves, given: Sequence[Scored]) -> float | None:
-    """Return how often it is right that a question is answered, answerable and unanswerable ones weighing the same.
+    """Return how often it is right that a question is answered, both kinds of question and all sets weighing the same.
 
     None if there are none of one kind, or nothing was fitted.
     """
     labels = _answerable_labels(given)
     if curves.answerable is None or labels.all() or not labels.any():
         return None
-    scaled = [replace(one, relevance=curves.steepness * one.relevance) for one in given]
+    scaled = [replace(one, relevance=np.array(curves.log_odds(one.relevance.tolist()))) for one in given]
     right = (_chances_answerable(curves, scaled) >= curves.abstain_below) == labels
-    return float((right[labels].mean() + right[~labels].mean()) / 2)
+    return float(_outcome_weights(given, labels)[right].sum())

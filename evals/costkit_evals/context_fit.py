@@ -20,7 +20,15 @@ from costkit.context.embedding import EmbeddingReranker
 from costkit.context.relevance import FEATURES, Fitted, Observed, log_odds, with_links
 from costkit.embed import Embedder, default_embedder, token_embedder
 from costkit_evals.context_candidates import candidates, held_out
-from costkit_evals.context_curves import Scored, conditional_logit, fit_curves, set_weights
+from costkit_evals.context_curves import (
+    Scored,
+    balanced_accuracy,
+    calibration_error,
+    conditional_logit,
+    fit_curves,
+    set_weights,
+    skill,
+)
 from costkit_evals.golden import GoldenSet, Question, load
 from costkit_evals.vectors import open_stored
 
@@ -132,13 +140,26 @@ def main(folders: tuple[Path, ...]) -> None:
 
 
 def report(found: Sequence[Case]) -> Iterator[str]:
-    """Say per set how well the half that was left out is served, also by a fit that never saw the set."""
+    """Say per set, and of all, how well the half that was left out is served, also by a fit that never saw the set."""
     fitted = fit(_fitting(found))
+    left_out = [case for case in found if held_out(case.question)]
     for name in sorted({case.set_name for case in found}):
-        rest = [case for case in found if case.set_name == name and held_out(case.question)]
+        rest = [case for case in left_out if case.set_name == name]
         others = [case for case in _fitting(found) if case.set_name != name]
         beside = f", a fit without the set {found_first(fit(others), rest):.3f}" if others else ""
-        yield f"{name}: first {FIRST} {found_first(fitted, rest):.3f}{beside}"
+        yield f"{name}: first {FIRST} {found_first(fitted, rest):.3f}{beside}; {_calibration(fitted, rest)}"
+    yield f"all: {_calibration(fitted, left_out)}"
+
+
+def _calibration(fitted: Fitted, rest: Sequence[Case]) -> str:
+    if fitted.curves is None:
+        return "no probabilities"
+    scored = [_scored(fitted.weights, case) for case in rest]
+    alarms = [fitted.scores(case.observed).nothing for case in rest if case.question.answerable]
+    told = f"probabilities {calibration_error(fitted.curves, scored):.3f} off, skill {skill(fitted.curves, scored):.3f}"
+    accuracy = balanced_accuracy(fitted.curves, scored)
+    told += f", answerable ones taken for unanswerable {np.mean(alarms):.3f}"
+    return told if accuracy is None else f"{told}, balanced accuracy {accuracy:.3f}"
 
 
 def _fitting(found: Sequence[Case]) -> list[Case]:

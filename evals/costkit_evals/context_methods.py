@@ -127,7 +127,7 @@ class Method(Protocol):
 def open_method(choice: Choice, embedder: Embedder, counter: TokenCounter) -> Method:
     """Make the method that was chosen."""
     if choice.name == "costkit":
-        return _Ours(counter, _default_ranking(embedder) if choice.model is None else _ranking(choice.model))
+        return _Ours(counter, _default_ranking(embedder) if choice.model is None else _calibrated_ranking(choice.model))
     if choice.name == "flashrank" and choice.model is not None:
         return _RerankedTruncation(_ranking(choice.model), counter)
     if choice.name == "llmlingua" and choice.model is not None:
@@ -183,11 +183,14 @@ def _default_ranking(embedder: Embedder) -> Reranker:
     return EmbeddingReranker(remember(embedder), remembered=_PASSAGES)
 
 
-def _ranking(folder: Path) -> Reranker:
+def _calibrated_ranking(folder: Path) -> Reranker:
     """Open a cross-encoder, with its calibration where one lies beside it."""
-    reranker = from_flashrank(folder.resolve().name, cache_dir=folder.resolve().parent)
     stored = folder / CALIBRATION_FILE
-    return calibrated(reranker, stored) if stored.exists() else reranker
+    return calibrated(_ranking(folder), stored) if stored.exists() else _ranking(folder)
+
+
+def _ranking(folder: Path) -> Reranker:
+    return from_flashrank(folder.resolve().name, cache_dir=folder.resolve().parent)
 
 
 # --- whole passages, cut off at the budget ---------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from costkit.testing import HashEmbedder, ListRecorder
 HOTELS = "A hotel room may cost 120 euros a night. Breakfast is paid by the guest. Rooms are booked through the portal."
 LEAVE = "Everybody has 28 days of annual leave. Five days can be carried over. Sick days are none of these."
 DOCUMENTS = [Document(id="hotels", text=HOTELS), Document(id="leave", text=LEAVE)]
+NEEDED = {"level": 0.8, "behind": 0.5, "intercept": -4.0}
 CURVES = Curves(
     steepness=4.0,
-    needed={"level": 0.8, "behind": 0.5, "intercept": -4.0},
+    needed=NEEDED,
     answerable={"best": 1.0, "terms": 0.0, "intercept": -4.0},
     abstain_below=0.5,
 )
@@ -44,6 +45,7 @@ def calibration(reranker: str = "shared-words", curves: Curves = CURVES) -> Cali
         questions=40,
         held_out=41,
         error=0.02,
+        skill=0.5,
         accuracy=0.9,
         data="d",
         made="2026-01-01",
@@ -102,12 +104,22 @@ def test_the_embedding_reranker_of_any_embedder_can_be_calibrated() -> None:
 
 def test_no_reranker_means_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("costkit.context.calibration.default_embedder", HashEmbedder)
-    assert calibrated(None, calibration("embedding:hash-256")).name == "embedding:hash-256"
+    assert calibrated(None, calibration("embedding:hash-256")).name == "embedding:hash-256, calibrated"
 
 
 def test_the_calibration_of_another_reranker_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"is of 'other' and says nothing about 'shared-words'"):
         calibrated(SharedWords(), calibration("other"))
+
+
+def test_what_is_calibrated_is_not_calibrated_again() -> None:
+    with pytest.raises(ConfigurationError, match="says nothing about 'shared-words, calibrated'"):
+        calibrated(calibrated(SharedWords(), calibration()), calibration())
+
+
+def test_a_default_embedder_that_is_not_chosen_yet_is_told_what_to_do() -> None:
+    with pytest.raises(ConfigurationError, match="pass None for the default reranker"):
+        calibrated(from_embedder(), calibration("embedding:minilm"))
 
 
 # --- the curves ------------------------------------------------------------------------------------------------------
@@ -135,7 +147,7 @@ def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     for one in (calibration(), calibration(curves=Curves(needed=CURVES.needed))):
         one.save(tmp_path / CALIBRATION_FILE)
         assert Calibration.load(tmp_path / CALIBRATION_FILE) == one
-    assert calibrated(SharedWords(), tmp_path / CALIBRATION_FILE).name == "shared-words"
+    assert calibrated(SharedWords(), tmp_path / CALIBRATION_FILE).name == "shared-words, calibrated"
 
 
 def test_a_folder_that_is_not_there_cannot_be_written_to(tmp_path: Path) -> None:
@@ -147,13 +159,26 @@ def test_a_folder_that_is_not_there_cannot_be_written_to(tmp_path: Path) -> None
     ("change", "told"),
     [
         ({"format": 9}, "no calibration of this release"),
-        ({"reranker": 7}, "reranker"),
-        ({"unknown": 7}, "unknown"),
-        ({"curves": {"needed": {"level": 1.0}}}, "curves="),
-        ({"curves": {"needed": {"level": 1.0, "behind": "x", "intercept": 0.0}}}, "curves="),
-        ({"curves": {"needed": {"level": 1.0, "behind": 0.0, "intercept": float("nan")}}}, "curves="),
-        ({"curves": {"needed": CURVES.needed, "answerable": {"best": 1.0}}}, "curves="),
-        ({"curves": "none"}, "curves="),
+        ({"reranker": 7}, "reranker must be of type str, got 7"),
+        ({"questions": 1.5}, "questions must be of type int, got 1.5"),
+        ({"error": "0.1"}, "error must be of type float, got '0.1'"),
+        ({"accuracy": True}, "accuracy must be of type"),
+        ({"made": None}, "made must be of type str, got None"),
+        ({"curves": "none"}, "curves='none'"),
+        ({"curves": {"needed": {"level": 1.0}}}, "Curves.needed must map level, behind, intercept"),
+        ({"curves": {"needed": NEEDED | {"behind": "x"}}}, "Curves.needed"),
+        ({"curves": {"needed": NEEDED | {"behind": True}}}, "Curves.needed"),
+        ({"curves": {"needed": NEEDED | {"level": -1.0}}}, "Curves.needed"),
+        ({"curves": {"needed": NEEDED | {"intercept": float("nan")}}}, "Curves.needed"),
+        ({"curves": {"needed": NEEDED | {"intercept": 10**400}}}, "Curves.needed"),
+        ({"curves": {"needed": NEEDED, "answerable": {}}}, "Curves.answerable"),
+        ({"curves": {"needed": NEEDED, "steepness": 0}}, "Curves.steepness must be a number"),
+        ({"curves": {"needed": NEEDED, "steepness": -1.0}}, "Curves.steepness"),
+        (
+            {"curves": {"needed": NEEDED, "abstain_below": 7}},
+            "Curves.abstain_below must be a number from 0 to 1, got 7",
+        ),
+        ({"curves": {"needed": NEEDED, "else": 7}}, "curves="),
     ],
 )
 def test_a_damaged_file_is_named_with_its_field(tmp_path: Path, change: dict[str, object], told: str) -> None:
@@ -165,7 +190,7 @@ def test_a_damaged_file_is_named_with_its_field(tmp_path: Path, change: dict[str
     assert CALIBRATION_FILE in str(raised.value)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]"])
+@pytest.mark.parametrize("content", [None, "{", "[]", 100_000 * "["])
 def test_what_is_no_calibration_is_refused(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / CALIBRATION_FILE
     if content is not None:

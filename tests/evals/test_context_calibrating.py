@@ -16,7 +16,7 @@ from costkit.errors import ConfigurationError, CostkitError, DataError
 from costkit.testing import HashEmbedder, ListRecorder
 from costkit_evals.context_calibrating import calibrate, flashrank_folder
 from costkit_evals.context_commands import context
-from costkit_evals.context_curves import Scored, balanced_accuracy, calibration_error, fit_curves
+from costkit_evals.context_curves import Scored, balanced_accuracy, calibration_error, fit_curves, skill
 from costkit_evals.context_methods import Choice, open_method
 from costkit_evals.golden import load
 
@@ -78,7 +78,8 @@ def test_what_is_written_gives_probabilities_and_abstention_to_the_reranker(gold
     found = Calibration.load(tmp_path / "ours.json")
     assert told["reranker"] == found.reranker == "embedding:hash-256"
     assert found.questions + found.held_out > len(THINGS)
-    assert found.error < 0.2
+    assert found.error < 0.1
+    assert found.skill > 0.5
     assert found.accuracy is not None
     assert found.accuracy > 0.9
 
@@ -105,8 +106,20 @@ def test_without_unanswerable_questions_it_never_abstains(tmp_path: Path) -> Non
     assert Calibration.load(tmp_path / "ours.json").curves.answerable is None
 
 
+@pytest.mark.parametrize("number", [1, 6, 12])
+def test_with_few_unanswerable_questions_it_never_abstains_and_says_so(tmp_path: Path, number: int) -> None:
+    ran = run("--golden", golden_set(tmp_path / "golden", UNKNOWN[:number]), "--out", tmp_path / "ours.json")
+    assert "it never abstains" in ran.stdout
+    assert Calibration.load(tmp_path / "ours.json").curves.answerable is None
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_work(golden: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no folder"):
+        run("--golden", golden, "--out", tmp_path / "nowhere" / "ours.json")
+
+
 def test_too_few_questions_are_counted(golden: Path) -> None:
-    with pytest.raises(DataError, match=r"5 of 5 questions of one half .* 20 must have"):
+    with pytest.raises(DataError, match=r"5 of the 5 questions to fit on have .* 20 must have"):
         run("--golden", golden, "--limit", "5")
 
 
@@ -124,19 +137,35 @@ def test_a_wrong_option_is_named(golden: Path, options: tuple[str, ...], told: s
         run("--golden", golden, *options)
 
 
-class Backwards:
-    """A reranker that scores the question's words against."""
+class SharedWords:
+    """A reranker that counts the question's words in a text, times a factor."""
 
-    name = "backwards"
+    name = "shared-words"
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
 
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
         asked = set(question.lower().split())
-        return [-float(len(asked.intersection(text.lower().split()))) for text in texts]
+        return [self._factor * len(asked.intersection(text.lower().split())) for text in texts]
 
 
 def test_a_reranker_that_does_not_rank_is_refused(golden: Path) -> None:
-    with pytest.raises(DataError, match="backwards does not score needed sentences above others"):
-        calibrate([load(golden)], Backwards(), HashEmbedder())
+    with pytest.raises(DataError, match="shared-words does not score needed sentences above others"):
+        calibrate([load(golden)], SharedWords(-1.0), HashEmbedder())
+
+
+def test_a_reranker_that_gives_no_numbers_is_named(golden: Path) -> None:
+    with pytest.raises(DataError, match=r"shared-words cannot be calibrated: .* no finite number"):
+        calibrate([load(golden)], SharedWords(float("nan")), HashEmbedder())
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_the_scale_of_the_scores_does_not_matter(golden: Path, factor: float) -> None:
+    usual, scaled = (calibrate([load(golden)], SharedWords(one), HashEmbedder()) for one in (1.0, factor))
+    assert scaled.curves.steepness * factor == pytest.approx(usual.curves.steepness, rel=1e-3)
+    assert scaled.skill == pytest.approx(usual.skill, abs=0.01)
+    assert scaled.skill > 0.3
 
 
 def test_the_calibration_of_a_folder_lies_in_it_and_the_benchmark_uses_it(tmp_path: Path) -> None:
@@ -147,7 +176,15 @@ def test_the_calibration_of_a_folder_lies_in_it_and_the_benchmark_uses_it(tmp_pa
     assert flashrank_folder("flashrank:ms-marco-MiniLM-L-12-v2") is None
     curves = Curves(needed={"level": 1.0, "behind": 0.0, "intercept": 0.0})
     Calibration(
-        reranker="another", curves=curves, questions=1, held_out=1, error=0.0, accuracy=None, data="", made=""
+        reranker="another",
+        curves=curves,
+        questions=1,
+        held_out=1,
+        error=0.0,
+        skill=0.0,
+        accuracy=None,
+        data="",
+        made="",
     ).save(folder / "calibration.json")
     with pytest.raises(ConfigurationError, match="'another' and says nothing about 'flashrank:our-reranker'"):
         open_method(Choice.parse(f"costkit:{folder}"), HashEmbedder(), None)  # type: ignore[arg-type]
@@ -156,22 +193,56 @@ def test_the_calibration_of_a_folder_lies_in_it_and_the_benchmark_uses_it(tmp_pa
 # --- the figures -----------------------------------------------------------------------------------------------------
 
 
-def scored(seed: int, *, scale: float = 1.0) -> Scored:
+def scored(seed: int, *, scale: float = 1.0, mean: float = -2.0, set_name: str = "drawn") -> Scored:
     """A question whose units are needed exactly as probably as one curve over their relevance says."""
     draw = np.random.default_rng(seed)
-    odds = draw.normal(-2, 2, size=40)
-    needed = draw.random(40) < 1 / (1 + np.exp(-odds))
-    return Scored(set_name="drawn", answerable=True, terms=4, relevance=odds / scale, needed=needed)
+    odds = draw.normal(mean, 2.5, size=100)
+    needed = draw.random(100) < 1 / (1 + np.exp(-odds))
+    return Scored(set_name=set_name, answerable=True, terms=4, relevance=odds / scale, needed=needed)
 
 
+@pytest.mark.parametrize("mean", [-2.0, -7.0])
 @pytest.mark.parametrize("scale", [1.0, 25.0])
-def test_the_error_is_small_where_the_curve_is_the_right_one_and_large_where_it_is_not(scale: float) -> None:
-    curves = fit_curves([scored(seed, scale=scale) for seed in range(100)], steepness=scale)
-    unseen = [scored(seed, scale=scale) for seed in range(100, 200)]
+def test_the_curve_is_found_though_hardly_any_unit_is_needed(scale: float, mean: float) -> None:
+    curves = fit_curves([scored(seed, scale=scale, mean=mean) for seed in range(600)], steepness=scale)
+    unseen = [scored(seed, scale=scale, mean=mean) for seed in range(600, 1200)]
     sure = Curves(steepness=scale, needed={"level": 3.0, "behind": 0.0, "intercept": 3.0})
+    blind = Curves(steepness=scale, needed={"level": 0.0, "behind": 0.0, "intercept": -3.0})
     assert curves.needed["level"] == pytest.approx(1.0, abs=0.15)
-    assert calibration_error(curves, unseen) < 0.04
-    assert calibration_error(sure, unseen) > 0.1
+    assert calibration_error(curves, unseen) < 0.05 < calibration_error(sure, unseen)
+    assert skill(curves, unseen) > 0.2 > 0.01 > skill(blind, unseen)
+
+
+def test_equal_probabilities_stay_together_and_sets_weigh_the_same() -> None:
+    """Of the small set no unit is needed, of the large one a share: a tenth is said of all."""
+    curves = Curves(needed={"level": 0.0, "behind": 0.0, "intercept": float(np.log(1 / 9))})
+    none = Scored(
+        set_name="small", answerable=True, terms=4, relevance=np.zeros(100), needed=np.zeros(100, dtype=np.bool_)
+    )
+    large = [scored(seed, set_name="large") for seed in range(40)]
+    share = float(np.concatenate([one.needed for one in large]).mean())
+    assert calibration_error(curves, [none, *large]) == pytest.approx(abs(share / 2 - 0.1), abs=1e-6)
+    assert calibration_error(curves, [*large, none]) == pytest.approx(abs(share / 2 - 0.1), abs=1e-6)
+
+
+def test_the_threshold_lies_between_the_kinds_of_question_and_not_at_one_of_them() -> None:
+    draw = np.random.default_rng(0)
+
+    def asked(at: int) -> Scored:
+        answerable = at % 2 == 0
+        relevance = draw.normal(5 if answerable else -5, 0.5, size=8)
+        return Scored(
+            set_name="drawn",
+            answerable=answerable,
+            terms=4,
+            relevance=relevance,
+            needed=(relevance == relevance.max()) & answerable,
+        )
+
+    given = [asked(at) for at in range(60)]
+    curves = fit_curves(given)
+    assert 0.1 < curves.abstain_below < 0.9
+    assert balanced_accuracy(curves, given) == 1.0
 
 
 def test_of_questions_that_are_all_answerable_no_accuracy_is_told() -> None:

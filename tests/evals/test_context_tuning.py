@@ -113,6 +113,18 @@ def test_the_curve_is_drawn_beside_the_profile(tuned: dict[str, object], tmp_pat
     assert len(list(drawn.iter("{http://www.w3.org/2000/svg}path"))) > 10
 
 
+def test_what_is_kept_of_one_copy_counts_for_the_other(golden: Path, tmp_path: Path) -> None:
+    """Every document stands in the corpus twice, and questions rest on the second copy."""
+    file = golden / "corpus.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    twice = [{**row, "id": name} for row in rows for name in (f"{row['id']}-first", row["id"])]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in twice), encoding="utf-8")
+
+    ran = run("--golden", golden, "--out", tmp_path / "profile.json", "--margin", "0.2", "--json")
+
+    assert json.loads(ran.stdout)["curve"][0]["recall"] > 0.9
+
+
 def test_the_same_seed_gives_the_same_profile(golden: Path, tmp_path: Path) -> None:
     options = ("--golden", golden, "--margin", "0.2", "--limit", "20")
     for name in ("a", "b"):

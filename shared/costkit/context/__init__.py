@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from costkit.context.calibration import Calibration as Calibration
     from costkit.context.calibration import calibrated as calibrated
+    from costkit.context.curves import Curves as Curves
     from costkit.context.document import Document as Document
     from costkit.context.document import Dropped as Dropped
     from costkit.context.document import Kept as Kept
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Calibration",
     "ContextReducer",
+    "Curves",
     "Document",
     "Dropped",
     "Economics",
@@ -53,6 +55,7 @@ __all__ = [
 _HOMES = {
     "Calibration": "costkit.context.calibration",
     "ContextReducer": "costkit.context.reduce",
+    "Curves": "costkit.context.curves",
     "Document": "costkit.context.document",
     "Dropped": "costkit.context.document",
     "Economics": "costkit.context.economics",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from costkit.context.curves import ANSWERABLE, NEEDED, Curves
+from costkit.context.curves import Curves
 from costkit.context.document import Document
 from costkit.context.embedding import from_embedder
 from costkit.context.lexical import term_counts
+from costkit.context.profile import is_of_type
 from costkit.context.relevance import Scores, scores_of, with_probabilities
 from costkit.context.rerank import Reranker
 from costkit.context.sentences import Unit
@@ -32,10 +31,12 @@ class Calibration:
     Attributes:
         reranker: Name of the reranker, whose scores alone the curves are for.
         curves: The coefficients.
-        questions: Answerable questions that they were fitted on.
+        questions: Questions that they were fitted on.
         held_out: Questions that they were measured on.
         error: How far the probability that a sentence is needed is from the share that is, on average over ten groups
             of sentences of rising probability with the same expected number of needed ones in each.
+        skill: Share of the log loss that is saved beside saying the overall share of needed sentences of each: 1 at best,
+            0 or below where the probabilities tell nothing.
         accuracy: Balanced accuracy of saying that the documents answer a question; None without unanswerable ones.
         data: The golden sets.
         made: Date, ISO 8601.
@@ -46,6 +47,7 @@ class Calibration:
     questions: int
     held_out: int
     error: float
+    skill: float
     accuracy: float | None
     data: str
     made: str
@@ -71,29 +73,19 @@ class Calibration:
         advice = "write one with `costkit context calibrate`"
         try:
             stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"no calibration can be read ({error}): {advice}", path=path) from None
         if not isinstance(stored, dict) or stored.pop("format", None) != _FORMAT:
             raise DataError(f"no calibration of this release: {advice}", path=path)
-        missing = {field.name for field in fields(cls)}.symmetric_difference(stored)
-        if missing or not isinstance(stored["reranker"], str):
-            raise DataError(
-                f"fields {sorted(missing) or ['reranker']} are missing, wrong or unknown: {advice}", path=path
-            )
-        return cls(**{**stored, "curves": _curves(stored["curves"], path)})
-
-
-def _curves(stored: Any, path: Path | str) -> Curves:
-    try:
-        found = Curves(**stored)
-        answerable = {} if found.answerable is None else found.answerable
-        numbers = [found.steepness, found.abstain_below, *found.needed.values(), *answerable.values()]
-        sound = set(found.needed) == {*NEEDED} and set(answerable) in ({*ANSWERABLE}, set())
-        if not sound or not all(map(math.isfinite, numbers)):
-            raise ValueError("coefficients are missing, or no finite numbers")
-    except (TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"curves={stored!r} cannot be used ({error})", path=path) from None
-    return found
+        wanted = {field.name: str(field.type) for field in fields(cls) if field.name != "curves"}
+        for name, kind in wanted.items():
+            if not is_of_type(stored.get(name), kind):
+                raise DataError(f"{name} must be of type {kind}, got {stored.get(name)!r}: {advice}", path=path)
+        try:
+            curves = Curves(**stored["curves"])
+        except (ConfigurationError, KeyError, TypeError) as error:
+            raise DataError(f"curves={stored.get('curves')!r} cannot be used ({error}): {advice}", path=path) from None
+        return cls(curves=curves, **{name: stored[name] for name in wanted})
 
 
 def calibrated(reranker: Reranker | None, calibration: Calibration | Path | str) -> Reranker:
@@ -115,7 +107,7 @@ def calibrated(reranker: Reranker | None, calibration: Calibration | Path | str)
     if found.reranker != given.name:
         raise ConfigurationError(
             f"calibration is of {found.reranker!r} and says nothing about {given.name!r}: "
-            "run `costkit context calibrate` for that one"
+            "run `costkit context calibrate` for that one, or pass None for the default reranker"
         )
     return _Calibrated(given, found.curves)
 
@@ -126,7 +118,7 @@ class _Calibrated:
     def __init__(self, reranker: Reranker, curves: Curves) -> None:
         self._reranker = reranker
         self._curves = curves
-        self.name = reranker.name
+        self.name = f"{reranker.name}, calibrated"
 
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
         """Return the reranker's own scores."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from costkit.errors import ConfigurationError, DataError
 
-__all__ = ["Profile"]
+__all__ = ["Profile", "is_of_type"]
 
 _FORMAT = 1
 
@@ -80,13 +80,16 @@ class Profile:
             raise DataError("no profile of this release: write one with `costkit context tune`", path=path)
         wanted = {field.name: field.type for field in fields(cls)}
         for name, kind in wanted.items():
-            if not _is(stored.get(name), str(kind)):
+            if not is_of_type(stored.get(name), str(kind)):
                 raise DataError(f"{name} must be of type {kind}, got {stored.get(name)!r}", path=path)
         return cls(**{name: stored[name] for name in wanted})
 
 
-def _is(value: object, kind: str) -> bool:
+def is_of_type(value: object, kind: str) -> bool:
+    """Return whether a value read from JSON fits a field annotated ``str``, ``int``, ``float`` or ``float | None``."""
+    if kind == "float | None" and value is None:
+        return True
     if kind == "str":
         return isinstance(value, str)
     whole = isinstance(value, int) and not isinstance(value, bool)
-    return whole or (kind == "float" and isinstance(value, float) and math.isfinite(value))
+    return whole or (kind.startswith("float") and isinstance(value, float) and math.isfinite(value))

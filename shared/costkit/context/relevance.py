@@ -167,13 +167,13 @@ class Fitted:
         """Return the relevance and probability of each unit."""
         odds = log_odds(self.weights, with_links(self.weights, observed)).tolist()
         if self.curves is None:
-            return Scores(relevance=_rounded(odds), in_log_odds=True)
+            return Scores(relevance=[round(value, 3) for value in odds], in_log_odds=True)
         return with_probabilities(odds, observed.terms, self.curves)
 
 
 def with_probabilities(relevance: Sequence[float], terms: int, curves: Curves) -> Scores:
     """Return relevance in log odds, with the probabilities of ``curves`` for a question of so many content terms."""
-    odds = _rounded([curves.steepness * value for value in relevance])
+    odds = curves.log_odds(relevance)
     answerable = curves.chance_answerable(odds, terms)
     return Scores(
         relevance=odds,
@@ -182,11 +182,6 @@ def with_probabilities(relevance: Sequence[float], terms: int, curves: Curves) -
         answerable=answerable,
         nothing=answerable is not None and answerable < curves.abstain_below,
     )
-
-
-def _rounded(odds: Sequence[float]) -> list[float]:
-    """Round: the last digits of a vector or a score depend on the batch it was computed in."""
-    return [round(value, 3) for value in odds]
 
 
 def with_links(weights: Mapping[str, float], observed: Observed) -> Values:

@@ -26,9 +26,8 @@ SUPPORTING: tuple[SpanKind, ...] = ("heading", "header")
 _PROSE = ("sentence", "item")
 _SHORTEST_OVERLAP = 24  # characters: a shorter agreement of two documents happens by chance
 _SHORTEST_COPY = 8  # words: shorter sentences ("None.") mean different things in different documents
-_ARTICLES = ("the", "an")  # but not "a", which may be plan A
-# Other than punctuation and Markdown: $5 is not 5 euro, nor C# the same as C++.
-_SIGN = re.compile(r"""([^\w\s.,;:!'"()\[\]{}*`\\%\u2010-\u2015\u2018-\u201f\u2026\u00ab\u00bb-])""")
+# Words, and all signs but punctuation: $5 is not 5 euro, nor -5 degrees 5, nor 5" five feet, nor C# C++.
+_TOKEN = re.compile(r"""\w+|(?<=\d)['"]|[^\w\s.,;:!'"\u2018-\u201f\u2026\u00ab\u00bb]|(?<=\d)[.,](?=\d)""")
 
 Claim = tuple[str, ...]
 
@@ -148,8 +147,7 @@ def copies(documents: Sequence[Document], units: Sequence[Unit]) -> set[tuple[in
 
     Chunkers repeat the end of one chunk at the beginning of the next: such overlaps are found by their characters, so
     that a half sentence counts as a copy of the whole one. Elsewhere only a long sentence under the same title is a
-    copy, if it says the same word for word, articles and punctuation apart, or the same as far as it goes before or
-    after a cut: passages that differ in a single number are none.
+    copy, if it says the same word for word, "the" and punctuation apart: those that differ in a number or sign are none.
 
     Returns:
         Pairs (a, b) of indexes, where all the text of unit ``a`` stands in unit ``b``. Equal units give two pairs.
@@ -193,35 +191,18 @@ def _aligned(units: Sequence[Unit], left: Sequence[int], right: Sequence[int], s
 
 
 def _repeated(documents: Sequence[Document], units: Sequence[Unit]) -> set[tuple[int, int]]:
-    """Pair sentences that say the same in documents of one title, and what is left of one at a cut with the whole."""
-    claims = {
-        index: claim
-        for index, unit in enumerate(units)
-        if unit.kind in _PROSE and len(claim := _claim(unit.text)) >= _SHORTEST_COPY
-    }
+    """Pair long sentences that say the same in documents of one title."""
     alike: dict[tuple[str, Claim], list[int]] = {}
-    for index, claim in claims.items():
-        for edge in dict.fromkeys((claim[:_SHORTEST_COPY], claim[-_SHORTEST_COPY:])):
-            alike.setdefault((documents[units[index].rank].title, edge), []).append(index)
-    return {
-        (a, b)
-        for same in alike.values()
-        for a, b in permutations(same, 2)
-        if claims[a] == claims[b] or _is_rest(documents[units[a].rank], units[a], claims[a], claims[b])
-    }
-
-
-def _is_rest(document: Document, unit: Unit, claim: Claim, whole: Claim) -> bool:
-    """True if a document was cut within the sentence ``whole``, and the unit is what it has of it."""
-    begins = unit.start == len(document.text) - len(document.text.lstrip()) and unit.text[:1].islower()
-    ends = unit.end == len(document.text.rstrip()) and unit.text[-1:].isalnum()
-    return (begins and whole[-len(claim) :] == claim) or (ends and whole[: len(claim)] == claim)
+    for index, unit in enumerate(units):
+        if unit.kind in _PROSE and (claim := _claim(unit.text)):
+            alike.setdefault((documents[unit.rank].title, claim), []).append(index)
+    return {pair for same in alike.values() for pair in permutations(same, 2)}
 
 
 @lru_cache(maxsize=32_768)
-def _claim(text: str) -> Claim:
-    """Return the words of a sentence, but its articles, and the signs that change what is said."""
-    pieces = enumerate(_SIGN.split(text))
-    return tuple(
-        word for at, piece in pieces for word in ([piece] if at % 2 else words(piece)) if word not in _ARTICLES
-    )
+def _claim(text: str) -> Claim | None:
+    """Return the words and signs of a long sentence, but "the" and punctuation; None of a short one."""
+    if len(words(text)) < _SHORTEST_COPY:
+        return None
+    said = [token for token in _TOKEN.findall(text) if token.lower() != "the"]  # not "a", which may be plan A
+    return (said[0].lower(), *said[1:]) if said else None
