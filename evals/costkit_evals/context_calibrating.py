@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from costkit.context.lexical import term_counts
 from costkit.context.relevance import scores_of
 from costkit.embed import Embedder
 from costkit.errors import ConfigurationError, DataError
-from costkit_evals.context_candidates import candidates, held_out
+from costkit_evals.context_candidates import Candidates, candidates, held_out
 from costkit_evals.context_curves import (
     FEWEST_OF_A_KIND,
     Scored,
@@ -82,19 +82,7 @@ def calibrate(
     """
     if limit is not None and limit < 1:
         raise ConfigurationError(f"limit must be 1 or more, got {limit!r}")
-    halves: dict[bool, list[Scored]] = {False: [], True: []}
-    try:
-        for held, scored in _scored(goldens, reranker, embedder, limit, on_step):
-            halves[held].append(scored)
-    except ValueError as error:
-        raise DataError(f"{reranker.name} cannot be calibrated: {error}") from error
-    learned, rest = halves[False], halves[True]
-    for name, half in (("to fit on", learned), ("to measure on", rest)):
-        if (found := sum(one.needed.any() for one in half)) < FEWEST_QUESTIONS:
-            raise DataError(
-                f"{found} of the {len(half)} questions {name} have sentences that are known to be needed, and "
-                f"{FEWEST_QUESTIONS} must have: add questions with supporting passages"
-            )
+    learned, rest = _halves(_scored(goldens, reranker, embedder, limit, on_step))
     steepness = _steepness(reranker, [one for one in learned if one.needed.any()])
     measurable = sum(not one.answerable for one in rest) >= FEWEST_OF_A_KIND
     curves = fit_curves(learned, steepness=steepness, abstention=measurable)
@@ -112,6 +100,20 @@ def calibrate(
     )
 
 
+def _halves(scored: Iterable[tuple[bool, Scored]]) -> tuple[list[Scored], list[Scored]]:
+    """Return the questions to fit on and those to measure on."""
+    halves: dict[bool, list[Scored]] = {False: [], True: []}
+    for held, one in scored:
+        halves[held].append(one)
+    for name, half in (("to fit on", halves[False]), ("to measure on", halves[True])):
+        if (found := sum(one.needed.any() for one in half)) < FEWEST_QUESTIONS:
+            raise DataError(
+                f"{found} of the {len(half)} questions {name} have sentences that are known to be needed, and "
+                f"{FEWEST_QUESTIONS} must have: add questions with supporting passages"
+            )
+    return halves[False], halves[True]
+
+
 def _scored(
     goldens: Sequence[GoldenSet], reranker: Reranker, embedder: Embedder, limit: int | None, on_step: OnStep
 ) -> Iterator[tuple[bool, Scored]]:
@@ -119,20 +121,24 @@ def _scored(
     for golden in goldens:
         golden = _limited(golden, limit)
         for done, one in enumerate(candidates(golden, embedder), 1):
-            question = one.question.question
             if one.units:
-                found = scores_of(reranker, question, one.documents, one.units)
-                yield (
-                    held_out(one.question),
-                    Scored(
-                        set_name=one.set_name,
-                        answerable=one.question.answerable,
-                        terms=len(term_counts(question)),
-                        relevance=np.array(found.relevance, dtype=np.float64),
-                        needed=one.needed,
-                    ),
-                )
+                yield held_out(one.question), _judged(one, reranker)
             on_step(golden.name, done, len(golden.questions))
+
+
+def _judged(one: Candidates, reranker: Reranker) -> Scored:
+    question = one.question.question
+    try:
+        found = scores_of(reranker, question, one.documents, one.units)
+    except ValueError as error:
+        raise DataError(f"{reranker.name} cannot be calibrated: {error}") from error
+    return Scored(
+        set_name=one.set_name,
+        answerable=one.question.answerable,
+        terms=len(term_counts(question)),
+        relevance=np.array(found.relevance, dtype=np.float64),
+        needed=one.needed,
+    )
 
 
 def _limited(golden: GoldenSet, limit: int | None) -> GoldenSet:

@@ -119,7 +119,7 @@ def test_a_folder_that_is_not_there_is_told_before_the_work(golden: Path, tmp_pa
 
 
 def test_too_few_questions_are_counted(golden: Path) -> None:
-    with pytest.raises(DataError, match=r"5 of the 5 questions to fit on have .* 20 must have"):
+    with pytest.raises(DataError, match=r"^5 of the 5 questions to fit on have .* 20 must have"):
         run("--golden", golden, "--limit", "5")
 
 
