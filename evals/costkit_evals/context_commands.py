@@ -136,11 +136,16 @@ def train(
 
 def _summary(done: TrainedReranker) -> str:
     held = done.held_out
-    return (
+    told = (
         f"{done.folder} learned from {done.passages:,} passages in {done.minutes:.1f} minutes.\n"
         f"{held.questions:,} held-out questions: AUC {held.auc:.3f} (cosine {held.cosine_auc:.3f}); the best passage is "
         f"one that answers for {held.first:.1%} (cosine {held.cosine_first:.1%})."
     )
+    if held.first < held.cosine_first:
+        told += (
+            "\nThat is worse than the model it began as: stay with the default reranker until you have more questions."
+        )
+    return told
 
 
 @context.command(help=_CALIBRATE, short_help="Fit what a reranker's scores mean.")

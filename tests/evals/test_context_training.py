@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from costkit.context.train import HeldOut, TrainedReranker
 from costkit.errors import ConfigurationError, CostkitError, DataError, MissingExtraError
 from costkit.testing import HashEmbedder
 from costkit_evals.context_commands import context
@@ -102,3 +103,21 @@ def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
     file = lines(tmp_path / "judged.jsonl", [{"question": "a", "text": "b", "relevant": True}])
     with pytest.raises(MissingExtraError, match=r"training a reranker.*costkit\[train\]"):
         run("--passages", file, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("first", "worse"), [(0.8, True), (0.95, False)])
+def test_a_model_that_is_worse_than_what_it_began_as_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: float, worse: bool
+) -> None:
+    """The training itself is tested with torch; here it has happened, with these figures."""
+    held_out = HeldOut(
+        questions=40, passages=361, auc=0.94, float_auc=0.94, cosine_auc=0.93, first=first, cosine_first=0.9, drift=0.0
+    )
+    done = TrainedReranker(folder=tmp_path / "ours", passages=3267, minutes=11.0, held_out=held_out)
+    monkeypatch.setattr("costkit.context.train.train", lambda *_, **__: done)
+    file = lines(tmp_path / "judged.jsonl", [{"question": "a", "text": "b", "relevant": True}])
+
+    ran = run("--passages", file, "--out", tmp_path / "ours")
+
+    assert f"{first:.1%} (cosine 90.0%)" in ran.stdout
+    assert ("worse than the model it began as" in ran.stdout) == worse
