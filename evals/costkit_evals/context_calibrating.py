@@ -24,6 +24,7 @@ from costkit_evals.context_curves import (
     set_weights,
     skill,
 )
+from costkit_evals.context_methods import in_folder
 from costkit_evals.golden import GoldenSet
 
 __all__ = ["calibrate", "flashrank_folder", "open_reranker"]
@@ -36,7 +37,7 @@ OnStep = Callable[[str, int, int], None]
 def flashrank_folder(text: str) -> Path | None:
     """Return the folder that ``flashrank:FOLDER`` names, or None for any other reranker."""
     kind, _, name = text.partition(":")
-    return Path(name).resolve() if kind == "flashrank" and Path(name).is_dir() else None
+    return Path(name) if kind == "flashrank" and Path(name).is_dir() else None
 
 
 def open_reranker(text: str, embedder: Embedder) -> Reranker:
@@ -54,7 +55,7 @@ def open_reranker(text: str, embedder: Embedder) -> Reranker:
             f"--reranker {text!r} names no reranker: use embedding, flashrank:NAME, flashrank:FOLDER or fastembed:NAME"
         )
     if folder := flashrank_folder(text):
-        return from_flashrank(folder.name, cache_dir=folder.parent)
+        return in_folder(folder)
     return from_flashrank(name) if kind == "flashrank" else from_fastembed_cross_encoder(name)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costkit.context.document import Document
+from costkit.context.relevance import titled
 from costkit.context.sentences import SUPPORTING, Unit, units_of
 from costkit.embed import Embedder
 from costkit.text import words
@@ -38,16 +39,16 @@ class Candidates:
     needed: Labels
 
 
-def candidates(golden: GoldenSet, embedder: Embedder, *, retrieve: int = RETRIEVED) -> Iterator[Candidates]:
+def candidates(golden: GoldenSet, embedder: Embedder) -> Iterator[Candidates]:
     """Retrieve by cosine, question by question.
 
     A corpus of documents rather than passages is cut into chunks, as the evaluation cuts it.
     """
     passages = {one.id: one for one in _passages(golden)}
     documents = [Document(id=one.id, text=one.text, title=one.title) for one in passages.values()]
-    vectors = embedder.embed([f"{one.title}\n{one.text}" if one.title else one.text for one in documents])
+    vectors = embedder.embed([titled(one) for one in documents])
     for question in golden.questions:
-        order = np.argsort(-(vectors @ embedder.embed([question.question])[0]), kind="stable")[:retrieve]
+        order = np.argsort(-(vectors @ embedder.embed([question.question])[0]), kind="stable")[:RETRIEVED]
         found = [documents[index] for index in order]
         units = units_of(found, default_counter())
         yield Candidates(

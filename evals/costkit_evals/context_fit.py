@@ -152,8 +152,7 @@ def report(found: Sequence[Case]) -> Iterator[str]:
 
 
 def _calibration(fitted: Fitted, rest: Sequence[Case]) -> str:
-    if fitted.curves is None:
-        return "no probabilities"
+    assert fitted.curves is not None  # noqa: S101  fit() always fits them
     scored = [_scored(fitted.weights, case) for case in rest]
     alarms = [fitted.scores(case.observed).nothing for case in rest if case.question.answerable]
     told = f"probabilities {calibration_error(fitted.curves, scored):.3f} off, skill {skill(fitted.curves, scored):.3f}"

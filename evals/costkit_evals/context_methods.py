@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from costkit.context import ContextReducer, Document, Reranker, calibrated, from_flashrank
 from costkit.context.calibration import CALIBRATION_FILE
-from costkit.context.document import Place
 from costkit.context.embedding import EmbeddingReranker
 from costkit.context.llmlingua import LLMLingua2
+from costkit.context.relevance import titled
 from costkit.embed import Embedder, remember
 from costkit.errors import ConfigurationError
 from costkit.text import split_sentences, words
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
     from llama_index.core.base.embeddings.base import BaseEmbedding
 
-__all__ = ["DEFAULT_METHODS", "Budget", "Choice", "Method", "Selection", "joined", "open_method"]
+__all__ = ["DEFAULT_METHODS", "Budget", "Choice", "Method", "Selection", "in_folder", "joined", "open_method"]
 
 MethodName = Literal[
     "costkit", "truncation", "cosine", "bm25", "sentence-optimizer", "embeddings-filter", "flashrank", "llmlingua"
@@ -129,7 +129,7 @@ def open_method(choice: Choice, embedder: Embedder, counter: TokenCounter) -> Me
     if choice.name == "costkit":
         return _Ours(counter, _default_ranking(embedder) if choice.model is None else _calibrated_ranking(choice.model))
     if choice.name == "flashrank" and choice.model is not None:
-        return _RerankedTruncation(_ranking(choice.model), counter)
+        return _RerankedTruncation(in_folder(choice.model), counter)
     if choice.name == "llmlingua" and choice.model is not None:
         return _LLMLingua(choice.model, counter)
     if choice.name == "sentence-optimizer":
@@ -170,9 +170,7 @@ class _Ours:
             texts=reduction.texts(),
             # Text that stands in two passages is kept once and speaks for both.
             spans=tuple(
-                (place.document_id, place.start, place.end)
-                for span in reduction.kept
-                for place in (Place(document_id=span.document_id, start=span.start, end=span.end), *span.also_in)
+                (place.document_id, place.start, place.end) for span in reduction.kept for place in span.places
             ),
             nothing=reduction.decision == "nothing",
         )
@@ -183,14 +181,15 @@ def _default_ranking(embedder: Embedder) -> Reranker:
     return EmbeddingReranker(remember(embedder), remembered=_PASSAGES)
 
 
+def in_folder(folder: Path) -> Reranker:
+    """Open a cross-encoder in FlashRank's layout."""
+    return from_flashrank(folder.resolve().name, cache_dir=folder.resolve().parent)
+
+
 def _calibrated_ranking(folder: Path) -> Reranker:
     """Open a cross-encoder, with its calibration where one lies beside it."""
     stored = folder / CALIBRATION_FILE
-    return calibrated(_ranking(folder), stored) if stored.exists() else _ranking(folder)
-
-
-def _ranking(folder: Path) -> Reranker:
-    return from_flashrank(folder.resolve().name, cache_dir=folder.resolve().parent)
+    return calibrated(in_folder(folder), stored) if stored.exists() else in_folder(folder)
 
 
 # --- whole passages, cut off at the budget ---------------------------------------------------------------------------
@@ -231,7 +230,7 @@ class _RerankedTruncation:
         self._truncation = _Truncation(counter)
 
     def keep(self, question: str, documents: Sequence[Document], budget: Budget) -> Selection:
-        scores = self._reranker.score(question, [_titled(document) for document in documents])
+        scores = self._reranker.score(question, [titled(document) for document in documents])
         order = sorted(range(len(documents)), key=lambda rank: -scores[rank])
         return self._truncation.keep(question, [documents[rank] for rank in order], budget)
 
@@ -287,7 +286,7 @@ class _CosineScores:
         self._embedder = embedder
 
     def __call__(self, question: str, documents: Sequence[Document], sentences: Sequence[_Sentence]) -> list[float]:
-        texts = [*map(_titled, documents), *(sentence.text for sentence in sentences)]
+        texts = [*map(titled, documents), *(sentence.text for sentence in sentences)]
         vectors = self._embedder.embed([question, *texts])
         cosines = (vectors[1:] @ vectors[0]).tolist()
         passages, own = cosines[: len(documents)], cosines[len(documents) :]
@@ -365,7 +364,7 @@ class _EmbeddingsFilter:
             embeddings=_langchain_embeddings(self._embedder), k=max(round(budget.ratio * len(documents)), 1)
         )
         given = [
-            LangChainDocument(page_content=_titled(document), metadata={"rank": rank})
+            LangChainDocument(page_content=titled(document), metadata={"rank": rank})
             for rank, document in enumerate(documents)
         ]
         ranks = sorted(found.metadata["rank"] for found in nearest.compress_documents(given, question))
@@ -416,10 +415,6 @@ def _llamaindex_embedding(embedder: Embedder) -> BaseEmbedding:
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
-
-
-def _titled(document: Document) -> str:
-    return f"{document.title}\n{document.text}" if document.title else document.text
 
 
 def _selection(documents: Sequence[Document], spans: _Spans) -> Selection:

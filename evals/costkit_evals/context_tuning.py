@@ -2,9 +2,8 @@
 
 Settings are tried on one half of the questions; those that no other beats in both tokens and recall are put in order,
 from the most tokens to the fewest, behind roomier ones with the chunks of the first, since one half may flatter. On the
-other half the loss against the reference (all that the widest retrieval
-found, uncut) is bounded for one after the other, at 95%; the first whose bound exceeds the margin ends the sequence, and
-the one before it is the profile. A fixed sequence of tests keeps its level without a correction (Maurer, Hothorn and
+other half the loss against the reference (all that the widest retrieval found, uncut) is bounded for one after the other,
+at 95%; the first whose bound exceeds the margin ends the sequence, and the one before it is the profile. A fixed sequence of tests keeps its level without a correction (Maurer, Hothorn and
 Lehmacher, "Multiple comparisons in drug clinical trials and preclinical assays: a-priori ordered hypotheses", 1995).
 """
 
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
 
-from costkit.context import ContextReducer, Document, Place, from_embedder
+from costkit.context import ContextReducer, Document, from_embedder
 from costkit.context.profile import Profile
 from costkit.context.rerank import Reranker
 from costkit.embed import Embedder
@@ -127,11 +126,7 @@ class _Trial:
             documents = [Document(id=one.id, text=one.text, title=one.title) for one in found]
             reduction = reducer.reduce(question.question, documents)
             # Text that stands in two chunks is kept once and speaks for both.
-            spans = [
-                (place.document_id, place.start, place.end)
-                for one in reduction.kept
-                for place in (Place(document_id=one.document_id, start=one.start, end=one.end), *one.also_in)
-            ]
+            spans = [(at.document_id, at.start, at.end) for one in reduction.kept for at in one.places]
             recalls.append(self._recall(question, {one.id: one for one in found}, spans))
             tokens.append(reduction.tokens_after)
         return Tried(setting=setting, recalls=recalls, tokens=tokens)

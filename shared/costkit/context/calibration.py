@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from costkit.context.curves import Curves
 from costkit.context.document import Document
 from costkit.context.embedding import from_embedder
 from costkit.context.lexical import term_counts
-from costkit.context.profile import is_of_type
 from costkit.context.relevance import Scores, scores_of, with_probabilities
 from costkit.context.rerank import Reranker
 from costkit.context.sentences import Unit
+from costkit.context.stored import plain_fields, read, write
 from costkit.embed import default_embedder
 from costkit.errors import ConfigurationError, DataError
 
 __all__ = ["CALIBRATION_FILE", "Calibration", "calibrated"]
 
 CALIBRATION_FILE = "calibration.json"
-_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +56,7 @@ class Calibration:
         Raises:
             ConfigurationError: The file cannot be written.
         """
-        try:
-            Path(path).write_text(json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"out={str(path)!r} cannot be written: {error.strerror}") from error
+        write(path, self)
 
     @classmethod
     def load(cls, path: Path | str) -> Calibration:
@@ -71,21 +66,12 @@ class Calibration:
             DataError: There is no such file, or it is no calibration of this release.
         """
         advice = "write one with `costkit context calibrate`"
-        try:
-            stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"no calibration can be read ({error}): {advice}", path=path) from None
-        if not isinstance(stored, dict) or stored.pop("format", None) != _FORMAT:
-            raise DataError(f"no calibration of this release: {advice}", path=path)
-        wanted = {field.name: str(field.type) for field in fields(cls) if field.name != "curves"}
-        for name, kind in wanted.items():
-            if not is_of_type(stored.get(name), kind):
-                raise DataError(f"{name} must be of type {kind}, got {stored.get(name)!r}: {advice}", path=path)
+        stored = read(path, what="calibration", advice=advice)
         try:
             curves = Curves(**stored["curves"])
         except (ConfigurationError, KeyError, TypeError) as error:
             raise DataError(f"curves={stored.get('curves')!r} cannot be used ({error}): {advice}", path=path) from None
-        return cls(curves=curves, **{name: stored[name] for name in wanted})
+        return cls(curves=curves, **plain_fields(cls, stored, path))
 
 
 def calibrated(reranker: Reranker | None, calibration: Calibration | Path | str) -> Reranker:

@@ -91,6 +91,11 @@ class Kept:
     probability: float | None = None
     also_in: tuple[Place, ...] = ()
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """All places that the span speaks for, its own first."""
+        return (Place(document_id=self.document_id, start=self.start, end=self.end), *self.also_in)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped:

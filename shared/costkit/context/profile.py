@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from costkit.errors import ConfigurationError, DataError
+from costkit.context.stored import plain_fields, read, write
 
-__all__ = ["Profile", "is_of_type"]
-
-_FORMAT = 1
+__all__ = ["Profile"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +54,7 @@ class Profile:
         Raises:
             ConfigurationError: The file cannot be written.
         """
-        try:
-            Path(path).write_text(json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"out={str(path)!r} cannot be written: {error.strerror}") from error
+        write(path, self)
 
     @classmethod
     def load(cls, path: Path | str) -> Profile:
@@ -70,26 +63,5 @@ class Profile:
         Raises:
             DataError: There is no such file, or it is no profile of this release.
         """
-        try:
-            stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"no profile can be read ({error}): write one with `costkit context tune`", path=path
-            ) from None
-        if not isinstance(stored, dict) or stored.pop("format", None) != _FORMAT:
-            raise DataError("no profile of this release: write one with `costkit context tune`", path=path)
-        wanted = {field.name: field.type for field in fields(cls)}
-        for name, kind in wanted.items():
-            if not is_of_type(stored.get(name), str(kind)):
-                raise DataError(f"{name} must be of type {kind}, got {stored.get(name)!r}", path=path)
-        return cls(**{name: stored[name] for name in wanted})
-
-
-def is_of_type(value: object, kind: str) -> bool:
-    """Return whether a value read from JSON fits a field annotated ``str``, ``int``, ``float`` or ``float | None``."""
-    if kind == "float | None" and value is None:
-        return True
-    if kind == "str":
-        return isinstance(value, str)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return whole or (kind.startswith("float") and isinstance(value, float) and math.isfinite(value))
+        stored = read(path, what="profile", advice="write one with `costkit context tune`")
+        return cls(**plain_fields(cls, stored, path))
